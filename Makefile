@@ -1,0 +1,63 @@
+# Every target does its own set-up from a bare clone; the stamps make the second time fast.
+# Needs git, Python 3.11+, a C compiler and make; the real-broker tests also Java 17 and Maven.
+
+PYTHON ?= python3
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := pyproject.toml setup.py src/_fanout.pyx
+
+.PHONY: help demo test install lint format bench check-bench soak docs clean
+.DELETE_ON_ERROR:
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+demo: install  ## Kafka embedded, live data and the console page; ARGS="--listen 127.0.0.1:9000"
+	$(BIN)/tailrace demo $(ARGS)
+
+test: $(VENV)/.test-stamp  ## every test but the slow and benchmark ones, against a real Kafka; ARGS="-k name"
+	$(PYTEST) -m "not slow and not benchmark" $(ARGS)
+
+install: $(VENV)/.install-stamp  ## .venv with the tailrace command, editable
+
+lint: $(VENV)/.lint-stamp  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint-stamp  ## let ruff put the layout right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test-stamp  ## all benchmarks; wants a quiet machine
+	$(PYTEST) benchmarks -m benchmark $(ARGS)
+
+check-bench: $(VENV)/.test-stamp  ## the regression gate: fails when a ratio fell below its floor
+	$(PYTEST) benchmarks -m benchmark --benchmark-disable-gc $(ARGS)
+
+soak: $(VENV)/.test-stamp  ## the tests that take minutes
+	$(PYTEST) -m slow $(ARGS)
+
+docs:  ## nothing to build: docs/ is Markdown
+	@echo "docs/ is plain Markdown: nothing to build"
+
+clean:  ## removes what was made, the downloaded Kafka in .cache excepted
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info src/tailrace/*.so
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tailrace needs Python 3.11 or newer: make PYTHON=python3.x" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.install-stamp: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test-stamp: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.install-stamp
+
+$(VENV)/.lint-stamp: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@ $(VENV)/.install-stamp $(VENV)/.test-stamp

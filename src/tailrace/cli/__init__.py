@@ -1,0 +1,1 @@
+"""The command line: reads arguments and configuration, then calls into tailrace.gateway."""
