@@ -1,7 +1,7 @@
 """Builds the one compiled module, tailrace._fanout; everything else is in pyproject.toml.
 
-The extension is required: there is no slower fallback that could be taken without anybody noticing. Its source lies outside the
-package, so that src/ is never importable by accident; the generated C goes to build/cython.
+The extension is required: there is no slower fallback that could be taken without anybody noticing. Its source lies
+outside the package, so that src/ is never importable by accident; the generated C goes to build/cython.
 """
 
 from Cython.Build import cythonize

@@ -1,8 +1,9 @@
 """The configuration as data: what every part of the gateway is given, already checked.
 
-Attribute names are the keys of the configuration file. Durations are seconds (float), sizes bytes (int), `None` is off. The written
-form ("25s", "64KiB", false) and where a value came from belong to tailrace.configuration; here is only what a value may be. A field's
-type also tells how it is written: `Seconds` and `Size` have units, `X | None` may be turned off.
+Attribute names are the keys of the configuration file. Durations are seconds (float), sizes bytes (int), `None` is
+off. The written form ("25s", "64KiB", false) and where a value came from belong to tailrace.configuration; here is
+only what a value may be. A field's type also tells how it is written: `Seconds` and `Size` have units, `X | None` may
+be turned off.
 """
 
 from typing import Annotated, Any, Literal
@@ -24,7 +25,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the configuration file: knows its keys and no others."""
 
 
-class Listen(Section):
+class Listen(Section, frozen=True):
     """The public listener."""
 
     address: Address = "127.0.0.1:8080"
@@ -37,14 +38,14 @@ class Listen(Section):
     console: bool = False
 
 
-class Admin(Section):
+class Admin(Section, frozen=True):
     """The admin listener; None: there is none."""
 
     address: Address | None = "127.0.0.1:8081"
 
 
-class Topic(Section):
-    """How a topic, or every topic that matches a pattern, is exposed. `replay`: how far back in seconds, or whether at all."""
+class Topic(Section, frozen=True):
+    """How a topic, or all that match a pattern, are exposed. `replay`: how far back in seconds, or whether at all."""
 
     subscribe: bool = True
     publish: bool = False
@@ -52,13 +53,13 @@ class Topic(Section):
     replay: bool | Seconds = True
 
 
-class Tail(Section):
+class Tail(Section, frozen=True):
     """Memory for recent records."""
 
     max_bytes: Size = 256 * 2**20
 
 
-class Catchup(Section):
+class Catchup(Section, frozen=True):
     """Reading back from Kafka what the tail no longer has."""
 
     cache_bytes: Size = 64 * 2**20
@@ -68,7 +69,7 @@ class Catchup(Section):
     max_per_connection: Count | None = 64
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """What one client may take (docs/protocol.md, section 7)."""
 
     max_message_bytes: Size = 64 * 2**10
@@ -84,7 +85,7 @@ class Limits(Section):
     commands_per_second: Count | None = 100
 
 
-class Auth(Section):
+class Auth(Section, frozen=True):
     """Who a client is. With `jwt` exactly one of `secret`, `public_key_file` and `jwks_url` is given."""
 
     mode: Literal["none", "jwt"] = "none"
@@ -99,7 +100,7 @@ class Auth(Section):
     query_parameter: str | None = None
 
 
-class Rule(Section):
+class Rule(Section, frozen=True):
     """Who may do what; the first rule that matches wins. `keys`: only these, None: all."""
 
     topics: tuple[str, ...]
@@ -108,27 +109,27 @@ class Rule(Section):
     keys: tuple[str, ...] | None = None
 
 
-class Publish(Section):
+class Publish(Section, frozen=True):
     """Writing to Kafka."""
 
     timeout: Seconds = 10.0
 
 
-class Shutdown(Section):
+class Shutdown(Section, frozen=True):
     """How long a drain may take."""
 
     timeout: Seconds = 30.0
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """`auto`: readable on a terminal, JSON elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(Section):
-    """Everything. `kafka` is handed to librdkafka as it stands; `topics` maps a name or a shell-style pattern, in the order given."""
+class Config(Section, frozen=True):
+    """Everything. `kafka` goes to librdkafka as it stands; `topics` maps names and shell-style patterns, in order."""
 
     listen: Listen = Listen()
     admin: Admin = Admin()

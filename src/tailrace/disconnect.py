@@ -1,7 +1,8 @@
 """Every way a connection ends, as a named value with its WebSocket close code.
 
-Own codes (docs/protocol.md, section 6): 4000-4499 ask the client to reconnect with back-off, 4500-4999 not to. The split by range,
-so that a client needs no table, is Centrifugo's. Of the standard codes (RFC 6455, 7.4.1) five are worth a reconnect.
+Own codes (docs/protocol.md, section 6): 4000-4499 ask the client to reconnect with back-off, 4500-4999 not to. The
+split by range, so that a client needs no table, is Centrifugo's. Of the standard codes (RFC 6455, 7.4.1) five are
+worth a reconnect.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Whose fault it is: the client's (answered), the configuration's (exit 2), Kafka's (readiness).
 
-A fault of ours has no class here: it is whatever exception it is, ends the session as `disconnect.INTERNAL`, and is logged with its
-traceback.
+A fault of ours has no class here: it is whatever exception it is, ends the session as `disconnect.INTERNAL`, and is
+logged with its traceback.
 """
 
 from enum import StrEnum

@@ -1,7 +1,8 @@
 """Durations and sizes as people write them: "25s", "1.5h", "64KiB", and `false` for off.
 
-A number without a unit is refused: 30 may be seconds to one and milliseconds to another. So is zero where a limit is meant: what is
-off is `false`. KiB, MiB, GiB, TiB count in 1,024 (IEC 80000-13), kB, MB, GB, TB in 1,000. Units are case-sensitive.
+A number without a unit is refused: 30 may be seconds to one and milliseconds to another. So is zero where a limit is
+meant: what is off is `false`. KiB, MiB, GiB, TiB count in 1,024 (IEC 80000-13), kB, MB, GB, TB in 1,000. Units are
+case-sensitive.
 """
 
 import re
@@ -27,7 +28,7 @@ BYTES: Final = {
     "TiB": 1024**4,
 }
 # Twelve digits: far above any sense (30,000 years in seconds), far below where a float or a C int64 loses one.
-_QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z]+)", re.ASCII)
+_QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", re.ASCII)
 _LARGEST: Final = 2**63 - 1
 
 
@@ -53,17 +54,20 @@ def size(written: object) -> int:
 
 
 def write_duration(seconds: float) -> str:
-    """The shortest exact form, in the largest unit that gives a whole number: 90.0 is "90s", 0.25 "250ms"."""
+    """In the largest unit that gives a whole number: 90.0 is "90s", 0.25 "250ms", 0.0 "0s"."""
+    if seconds == 0:
+        return "0s"
     exact = Decimal(repr(seconds))
     whole = [unit for unit, factor in SECONDS.items() if exact % factor == 0 and exact >= factor]
-    unit = whole[-1] if whole else "s"
+    unit = whole[-1] if whole else "ms"
     return _plain(exact / SECONDS[unit]) + unit
 
 
 def write_size(count_bytes: int) -> str:
     """The shortest exact form in binary units: 65536 is "64KiB", 1000 "1000B"."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    unit = [unit for unit in units if count_bytes % BYTES[unit] == 0 and count_bytes >= BYTES[unit] or unit == "B"][-1]
+    whole = [unit for unit in units if count_bytes % BYTES[unit] == 0 and count_bytes >= BYTES[unit]]
+    unit = whole[-1] if whole else "B"
     return f"{count_bytes // BYTES[unit]}{unit}"
 
 
