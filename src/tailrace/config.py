@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(ge=0, extra={"unit": "seconds"})]
+Seconds = Annotated[float, Meta(gt=0, extra={"unit": "seconds"})]
+SecondsOrZero = Annotated[float, Meta(ge=0, extra={"unit": "seconds"})]
 Size = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1)]
 Address = Annotated[str, Meta(extra={"form": "address"})]
@@ -95,7 +96,7 @@ class Auth(Section, frozen=True):
     jwks_url: str | None = None
     issuer: str | None = None
     audience: str | None = None
-    leeway: Seconds = 0.0
+    leeway: SecondsOrZero = 0.0
     cookie: str | None = None
     query_parameter: str | None = None
 
@@ -118,7 +119,7 @@ class Publish(Section, frozen=True):
 class Shutdown(Section, frozen=True):
     """How long a drain may take."""
 
-    timeout: Seconds = 30.0
+    timeout: SecondsOrZero = 30.0
 
 
 class Log(Section, frozen=True):

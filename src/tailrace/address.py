@@ -1,0 +1,30 @@
+"""Listening addresses as they are written: "127.0.0.1:8080", "[::1]:8080", "localhost:0", ":8080" for every interface.
+
+Nothing is resolved here: a name other than "localhost" counts as not loopback, whatever it resolves to today.
+"""
+
+import ipaddress
+import re
+from typing import Final
+
+_WRITTEN: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
+def split_address(written: str) -> tuple[str, int]:
+    """(host, port): no brackets, host "" for every interface, port 0 lets the system choose. Raises ValueError."""
+    match = _WRITTEN.fullmatch(written)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError('expected HOST:PORT, like "127.0.0.1:8080" or "[::1]:8080"')
+    if match["v6"] is not None:
+        return str(ipaddress.IPv6Address(match["v6"])), int(match["port"])
+    return match["host"], int(match["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on `host` (RFC 6890, RFC 6761 6.3)."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

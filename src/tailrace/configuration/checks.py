@@ -1,0 +1,70 @@
+"""What no single key can tell: keys that need, exclude or contradict one another.
+
+A check takes the configuration and the paths that were written down, and yields (path, what is wrong).
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from tailrace.address import is_loopback, split_address
+from tailrace.config import Config
+from tailrace.configuration.setting import Path
+
+Finding = tuple[Path, str]
+Check = Callable[[Config, Collection[Path]], Iterator[Finding]]
+
+# RFC 7518, 3.1 and RFC 8037: what a token may be signed with. "none" is not among them, and must never be.
+SHARED_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
+PUBLIC_KEY: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+
+
+def open_to_all(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """A gateway that others can reach and that asks nobody who they are must be somebody's written decision."""
+    host, _ = split_address(config.listen.address)
+    if config.auth.mode == "none" and ("auth", "mode") not in written and not is_loopback(host):
+        yield ("listen", "address"), 'not loopback: set auth.mode ("jwt", or "none" to let everybody in)'
+
+
+def tls(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """A certificate needs its key and the other way round; client certificates need TLS."""
+    listen = config.listen
+    if listen.tls_certificate and not listen.tls_key:
+        yield ("listen", "tls_certificate"), "needs listen.tls_key"
+    if listen.tls_key and not listen.tls_certificate:
+        yield ("listen", "tls_key"), "needs listen.tls_certificate"
+    if listen.client_ca and not listen.tls_certificate:
+        yield ("listen", "client_ca"), "needs listen.tls_certificate"
+
+
+def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """With jwt: exactly one place the key comes from, and algorithms of that kind only (RFC 8725, 3.1)."""
+    auth = config.auth
+    if auth.mode != "jwt":
+        return
+    sources = [name for name in ("secret", "public_key_file", "jwks_url") if getattr(auth, name)]
+    if len(sources) != 1:
+        yield ("auth", "mode"), "jwt needs exactly one of auth.secret, auth.public_key_file, auth.jwks_url"
+    allowed = SHARED_SECRET if sources == ["secret"] else PUBLIC_KEY
+    if not auth.algorithms:
+        yield ("auth", "mode"), f"jwt needs auth.algorithms, of {', '.join(sorted(allowed))}"
+    for name in auth.algorithms:
+        if name not in allowed:
+            yield ("auth", "algorithms"), f'"{name}" is not one of {", ".join(sorted(allowed))}'
+
+
+def keep_alive(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """A pong must be due before the next ping, or they cannot be told apart."""
+    limits = config.limits
+    if limits.ping_interval and limits.pong_timeout and limits.pong_timeout >= limits.ping_interval:
+        yield ("limits", "pong_timeout"), "must be shorter than limits.ping_interval"
+
+
+def brokers(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """Only for commands that connect to a Kafka of the user's."""
+    if not config.kafka.get("bootstrap.servers"):
+        yield ("kafka", "bootstrap.servers"), "missing: --kafka HOST:PORT says where Kafka is"
+
+
+ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, keep_alive)
