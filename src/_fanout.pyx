@@ -1,0 +1,1516 @@
+# cython: language_level=3
+"""The compiled core: the tail's blocks, the cursors on it, and the loops that send.
+
+Only what runs once per (record, subscriber) or once per byte is here: no I/O decisions, no configuration, no logging, no clock.
+A Tail keeps the newest records of one topic in one format, framed once and shared by all; a Subscription is a cursor on it; a Line is
+what leaves for one connection. `Tail.append` marks which groups of subscribers are due, `Tail.pump` serves them in chunks, and
+`Line.flush` brings on a connection that fell behind. Between any two of these calls anything may subscribe, leave, or be evicted:
+a cursor's place, never its being in a list, decides what it gets.
+
+Rules: everything runs in one thread (the event loop's); pointers into a block never outlive the call; the id slot is patched in the
+shared block, so whatever is sent later takes a private copy. Longer than 400 lines because the send loops must be one translation unit.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove
+
+import os
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_send "send"(int fd, const void* data, size_t size, int flags)
+    const int MSG_DONTWAIT
+    const int MSG_NOSIGNAL
+
+JSON, MSGPACK, VALUE = 0, 1, 2  # formats of a tail: which id slot its frames have (section 3 of the protocol)
+LIVE, BEHIND, FALLEN, HOLED, CLOSED = 0, 1, 2, 3, 4  # states of a subscription
+DONE, MORE, BLOCKED, BROKEN = 0, 1, 2, 3  # what Line.flush found
+
+cdef enum:
+    F_JSON = 0
+    F_MSGPACK = 1
+    F_VALUE = 2
+    S_LIVE = 0
+    S_BEHIND = 1
+    S_FALLEN = 2
+    S_HOLED = 3
+    S_CLOSED = 4
+    R_DONE = 0
+    R_MORE = 1
+    R_BLOCKED = 2
+    R_BROKEN = 3
+    G_WHOLE = 0      # a group that wants every record
+    G_KEY = 1        # one key
+    G_SEVERAL = 2    # all subscriptions with more than one key; each walks the index itself
+    TURN = 65536     # bytes after which the next subscription of a connection has its turn
+    GATHER = 262144  # bytes of one key gathered for one send
+    SEND_COST = 4096 # a send() of any size costs about as much as copying this many bytes (5 us at 1 GB/s, loopback)
+
+
+# ---------------------------------------------------------------------------------------------------------------- links and growth
+
+cdef struct Link:
+    Link* before
+    Link* after
+    void* item
+
+
+cdef inline void link_init(Link* link, void* item) noexcept nogil:
+    link.before = link
+    link.after = link
+    link.item = item
+
+
+cdef inline bint linked(Link* link) noexcept nogil:
+    return link.after != link
+
+
+cdef inline void link_remove(Link* link) noexcept nogil:
+    link.before.after = link.after
+    link.after.before = link.before
+    link.before = link
+    link.after = link
+
+
+cdef inline void link_append(Link* ring, Link* link) noexcept nogil:
+    link.before = ring.before
+    link.after = ring
+    ring.before.after = link
+    ring.before = link
+
+
+cdef bint grow(void** memory, size_t* room, size_t wanted, size_t item) noexcept nogil:
+    """Make room for `wanted` items, doubling; False when memory is out (nothing has changed then)."""
+    cdef size_t size = room[0] if room[0] else 8
+    cdef void* moved
+    if wanted <= room[0]:
+        return True
+    while size < wanted:
+        size *= 2
+    moved = realloc(memory[0], size * item)
+    if moved == NULL:
+        return False
+    memory[0] = moved
+    room[0] = size
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------------- key hashes
+# A key's place in the index is its SipHash-1-3 under a secret of this process (https://www.aumasson.jp/siphash/siphash.pdf). Rules
+# about who may see which key rest on it, so it must not be possible to make two keys meet: 63 secret bits leave that to chance only.
+
+cdef uint64_t sip_k0, sip_k1
+cdef uint64_t NO_KEY = 0
+
+
+cdef inline uint64_t rotl(uint64_t x, int b) noexcept nogil:
+    return (x << b) | (x >> (64 - b))
+
+
+cdef inline void sip_round(uint64_t* v) noexcept nogil:
+    v[0] += v[1]; v[1] = rotl(v[1], 13); v[1] ^= v[0]; v[0] = rotl(v[0], 32)
+    v[2] += v[3]; v[3] = rotl(v[3], 16); v[3] ^= v[2]
+    v[0] += v[3]; v[3] = rotl(v[3], 21); v[3] ^= v[0]
+    v[2] += v[1]; v[1] = rotl(v[1], 17); v[1] ^= v[2]; v[2] = rotl(v[2], 32)
+
+
+cdef uint64_t siphash(const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint64_t[4] v
+    cdef uint64_t word = 0
+    cdef size_t at = 0, left
+    v[0] = sip_k0 ^ 0x736f6d6570736575ULL
+    v[1] = sip_k1 ^ 0x646f72616e646f6dULL
+    v[2] = sip_k0 ^ 0x6c7967656e657261ULL
+    v[3] = sip_k1 ^ 0x7465646279746573ULL
+    while at + 8 <= size:
+        memcpy(&word, data + at, 8)
+        v[3] ^= word
+        sip_round(v)
+        v[0] ^= word
+        at += 8
+    word = 0
+    left = size - at
+    if left:
+        memcpy(&word, data + at, left)
+    word |= (<uint64_t>(size & 0xff)) << 56
+    v[3] ^= word
+    sip_round(v)
+    v[0] ^= word
+    v[2] ^= 0xff
+    sip_round(v)
+    sip_round(v)
+    sip_round(v)
+    return (v[0] ^ v[1] ^ v[2] ^ v[3]) | 1  # never NO_KEY
+
+
+cdef uint64_t key_hash(object key) except? 0:
+    if key is None:
+        return NO_KEY
+    if type(key) is not bytes:
+        raise TypeError(f"a key is bytes or None, not {type(key).__name__}")
+    return siphash(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+
+
+cdef void seed_keys() except *:
+    cdef bytes secret = os.urandom(16)
+    cdef char* raw = PyBytes_AS_STRING(secret)
+    global sip_k0, sip_k1
+    memcpy(&sip_k0, raw, 8)
+    memcpy(&sip_k1, raw + 8, 8)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ structs
+
+cdef struct Block:
+    char* data               # frames, one behind the other
+    size_t used
+    size_t room
+    uint32_t* end            # of each frame in data; an entry without a frame (end = the one before) is a hole
+    int32_t* partition
+    int64_t* offset
+    uint64_t* key
+    size_t count
+    size_t entries           # room of the four arrays
+    int64_t first            # sequence number in the tail of entry 0
+    int64_t* vector          # next offset of each partition at the block's start
+    int32_t width            # partitions in vector
+    char[5] slot             # the id that the entries patched_from..patched_to carry now
+    size_t patched_from
+    size_t patched_to
+
+
+cdef struct Wire:
+    int fd
+    bint direct              # False: bytes are taken by a writer (TLS), never sent from here
+    bint woken               # a writer task is there, or has been asked for
+    bint refused             # the kernel took less than it was offered
+    int error                # errno of the failure that ended it
+    char* rest               # committed bytes the kernel has not taken: what is left of a frame, then control frames
+    size_t rest_at
+    size_t rest_end
+    size_t rest_room
+    uint64_t sent_bytes
+    int dropped              # cursors that were dropped and not yet told of
+    Link behind              # ring of its cursors that are behind
+    Link cursors             # ring of all its cursors
+    void* owner              # the Line; borrowed
+
+
+cdef struct Tail_
+cdef struct Group_
+
+cdef struct Cursor:
+    Wire* wire
+    Tail_* tail
+    Group_* group
+    int state
+    bint told                # the owner knows that it was dropped
+    int64_t seq              # next record in the tail; while live and its group is not due, the end is meant (see place)
+    int64_t* floor           # offsets below these are not wanted (already had); NULL once the place has passed them
+    int32_t floors
+    uint64_t* keys           # sorted; NULL = every record
+    size_t keys_count
+    char[5] slot
+    uint64_t delivered       # records
+    size_t at                # in its lane
+    Link in_tail             # rings of those that are behind: the tail's,
+    Link in_wire             # the connection's;
+    Link in_line             # and of all of the connection
+    void* owner              # the Subscription; borrowed
+
+
+cdef struct Lane:            # subscribers of one group that use the same id
+    Cursor** cursors         # NULL where one has left during a pass
+    size_t count
+    size_t room
+    size_t gaps
+    size_t start             # who is served first; moves with every pass
+    size_t pass_count
+    char[5] slot
+
+
+cdef struct Group_:          # subscribers that want the same records
+    int kind
+    Lane* lanes
+    size_t lanes_count
+    size_t lanes_room
+    int64_t first            # everything before has been offered to all that are live; meaningful while due
+    uint64_t first_bytes     # appended bytes at that place
+    int64_t* pending         # G_KEY: sequence numbers of its records not yet offered to all
+    size_t pending_count
+    size_t pending_room
+    bint passing
+    int64_t pass_end
+    size_t pass_lanes
+    size_t lane_at
+    size_t cursor_at
+    Link due
+
+
+cdef struct Tail_:
+    int format
+    int slot_at              # of the id, in the payload
+    int slot_size
+    Block** blocks
+    size_t blocks_at         # of the oldest
+    size_t blocks_end
+    size_t blocks_room
+    size_t block_bytes
+    int64_t end              # sequence number of the next record
+    int64_t last_hole        # -1 = none
+    int64_t* vector          # next offset of each partition, at the end
+    int64_t* base            # the same at the beginning, or when the partition was added
+    int32_t width
+    size_t memory            # bytes allocated for blocks and their index
+    uint64_t appended_bytes
+    uint64_t delivered       # (record, subscriber) pairs handed to a connection
+    uint64_t sent_bytes
+    Link due                 # ring of groups
+    Link behind              # ring of cursors
+    Wire** wakes
+    size_t wakes_count
+    size_t wakes_room
+
+
+cdef struct Scratch:         # gathered frames; filled and sent within one call
+    char* data
+    size_t used
+    size_t room
+    uint32_t* end
+    int64_t* seq
+    size_t count
+    size_t entries
+
+
+cdef Scratch scratch
+
+
+# ------------------------------------------------------------------------------------------------------------------------- blocks
+
+cdef void block_free(Block* block) noexcept nogil:
+    free(block.data)
+    free(block.end)
+    free(block.partition)
+    free(block.offset)
+    free(block.key)
+    free(block.vector)
+    free(block)
+
+
+cdef inline size_t block_memory(Block* block) noexcept nogil:
+    return sizeof(Block) + block.room + block.entries * 24 + block.width * 8
+
+
+cdef inline size_t frame_begin(Block* block, size_t i) noexcept nogil:
+    return block.end[i - 1] if i else 0
+
+
+cdef Block* block_new(Tail_* tail, size_t room) noexcept nogil:
+    cdef Block* block = <Block*>malloc(sizeof(Block))
+    if block == NULL:
+        return NULL
+    block.data = <char*>malloc(room)
+    block.vector = <int64_t*>malloc(8 * (tail.width if tail.width else 1))
+    block.end = NULL
+    block.partition = NULL
+    block.offset = NULL
+    block.key = NULL
+    block.used = block.count = block.entries = block.patched_from = block.patched_to = 0
+    block.room = room
+    block.first = tail.end
+    block.width = tail.width
+    if block.data == NULL or block.vector == NULL:
+        block_free(block)
+        return NULL
+    memcpy(block.vector, tail.vector, 8 * tail.width)
+    return block
+
+
+cdef bint block_entries(Block* block, size_t wanted) noexcept nogil:
+    """Room for `wanted` index entries: four arrays grown as one."""
+    cdef size_t before = block.entries, room
+    if wanted <= before:
+        return True
+    room = before
+    if not grow(<void**>&block.end, &room, wanted, 4):
+        return False
+    room = before
+    if not grow(<void**>&block.partition, &room, wanted, 4):
+        return False
+    room = before
+    if not grow(<void**>&block.offset, &room, wanted, 8):
+        return False
+    room = before
+    if not grow(<void**>&block.key, &room, wanted, 8):
+        return False
+    block.entries = room
+    return True
+
+
+cdef inline size_t header_size(size_t frame) noexcept nogil:
+    """The header of a server frame of that size in all (RFC 6455, 5.2): 2, 4 or 10 bytes."""
+    if frame <= 127:
+        return 2
+    return 4 if frame <= 65539 else 10
+
+
+cdef size_t write_header(char* out, int opcode, size_t payload) noexcept nogil:
+    cdef int i
+    out[0] = <char>(0x80 | opcode)
+    if payload < 126:
+        out[1] = <char>payload
+        return 2
+    if payload < 65536:
+        out[1] = 126
+        out[2] = <char>(payload >> 8)
+        out[3] = <char>(payload & 0xff)
+        return 4
+    out[1] = 127
+    for i in range(8):
+        out[2 + i] = <char>((<uint64_t>payload >> (56 - 8 * i)) & 0xff)
+    return 10
+
+
+cdef inline void slot_write(Tail_* tail, char* frame, size_t size, const char* slot) noexcept nogil:
+    cdef char* at = frame + header_size(size) + tail.slot_at
+    cdef int i
+    for i in range(tail.slot_size):
+        at[i] = slot[i]
+
+
+cdef inline bint same_slot(const char* a, const char* b) noexcept nogil:
+    return a[0] == b[0] and a[1] == b[1] and a[2] == b[2] and a[3] == b[3] and a[4] == b[4]
+
+
+cdef void block_patch(Tail_* tail, Block* block, size_t start, size_t stop, const char* slot) noexcept nogil:
+    """Make the frames start..stop carry this id. Free when they do already: most clients use the same small ids."""
+    cdef size_t i, begin
+    if tail.slot_size == 0:
+        return
+    if block.patched_from <= start and stop <= block.patched_to and same_slot(block.slot, slot):
+        return
+    begin = frame_begin(block, start)
+    for i in range(start, stop):
+        slot_write(tail, block.data + begin, block.end[i] - begin, slot)
+        begin = block.end[i]
+    memcpy(block.slot, slot, 5)
+    block.patched_from = start
+    block.patched_to = stop
+
+
+# -------------------------------------------------------------------------------------------------------------------------- wires
+
+cdef inline size_t rest_size(Wire* wire) noexcept nogil:
+    return wire.rest_end - wire.rest_at
+
+
+cdef bint rest_add(Wire* wire, const char* data, size_t size) noexcept nogil:
+    """Commit bytes that the kernel has not taken. A frame's remainder or whole frames, so the end is a frame boundary."""
+    if wire.rest_at == wire.rest_end:
+        wire.rest_at = wire.rest_end = 0
+    elif wire.rest_at:
+        memmove(wire.rest, wire.rest + wire.rest_at, rest_size(wire))
+        wire.rest_end -= wire.rest_at
+        wire.rest_at = 0
+    if not grow(<void**>&wire.rest, &wire.rest_room, wire.rest_end + size, 1):
+        wire.error = ENOMEM
+        return False
+    memcpy(wire.rest + wire.rest_end, data, size)
+    wire.rest_end += size
+    return True
+
+
+cdef size_t wire_send(Wire* wire, const char* data, size_t size) noexcept nogil:
+    """Offer bytes to the kernel: how many it took. Less than all leaves `refused` or `error` set."""
+    cdef ssize_t took
+    while True:
+        took = c_send(wire.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if took >= 0:
+            wire.sent_bytes += took
+            if <size_t>took < size:
+                wire.refused = True
+            return took
+        if errno == EINTR:
+            continue
+        if errno == EAGAIN or errno == ENOBUFS:
+            wire.refused = True
+        else:
+            wire.error = errno
+        return 0
+
+
+cdef size_t wire_offer(Wire* wire, const char* data, size_t size) noexcept nogil:
+    """As wire_send; a line that is not direct takes a private copy instead, until TURN bytes wait."""
+    if wire.direct:
+        return wire_send(wire, data, size)
+    if rest_size(wire) >= TURN:
+        wire.refused = True
+        return 0
+    return size if rest_add(wire, data, size) else 0
+
+
+cdef bint rest_send(Wire* wire) noexcept nogil:
+    """Send what waits; True when nothing is left of it."""
+    cdef size_t size = rest_size(wire)
+    wire.refused = False
+    if size:
+        if not wire.direct:
+            wire.refused = size >= TURN
+            return not wire.refused
+        wire.rest_at += wire_send(wire, wire.rest + wire.rest_at, size)
+        if wire.rest_at < wire.rest_end:
+            return False
+        free(wire.rest)  # a healthy connection holds no buffer
+        wire.rest = NULL
+        wire.rest_at = wire.rest_end = wire.rest_room = 0
+    return True
+
+
+cdef void wake(Tail_* tail, Wire* wire) noexcept nogil:
+    """Ask for the writer task of this connection, once."""
+    if wire.woken:
+        return
+    if grow(<void**>&tail.wakes, &tail.wakes_room, tail.wakes_count + 1, sizeof(void*)):
+        tail.wakes[tail.wakes_count] = wire
+        tail.wakes_count += 1
+        wire.woken = True
+    else:
+        wire.error = ENOMEM
+
+
+# ------------------------------------------------------------------------------------------------------------------------ cursors
+
+cdef Block* locate(Tail_* tail, int64_t seq) noexcept nogil:
+    """The block that holds this record; NULL when it is evicted, or not yet there."""
+    cdef size_t low = tail.blocks_at, high = tail.blocks_end, middle
+    if seq >= tail.end or low == high or seq < tail.blocks[low].first:
+        return NULL
+    if seq >= tail.blocks[high - 1].first:
+        return tail.blocks[high - 1]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if tail.blocks[middle].first <= seq:
+            low = middle
+        else:
+            high = middle
+    return tail.blocks[low]
+
+
+cdef inline int64_t oldest(Tail_* tail) noexcept nogil:
+    return tail.blocks[tail.blocks_at].first if tail.blocks_at < tail.blocks_end else tail.end
+
+
+cdef inline int64_t place(Cursor* cursor) noexcept nogil:
+    """The sequence number of the next record this cursor has not been offered."""
+    cdef int64_t offered
+    if cursor.state != S_LIVE:
+        return cursor.seq
+    offered = cursor.group.first if linked(&cursor.group.due) else cursor.tail.end
+    return cursor.seq if cursor.seq > offered else offered
+
+
+cdef void vector_at(Tail_* tail, int64_t seq, int64_t* out) noexcept nogil:
+    """The next offset of every partition at a place in the tail (out has tail.width entries)."""
+    cdef Block* block
+    cdef size_t i, stop
+    if seq >= tail.end:
+        memcpy(out, tail.vector, 8 * tail.width)
+        return
+    memcpy(out, tail.base, 8 * tail.width)
+    block = locate(tail, seq)
+    if block == NULL:
+        return
+    memcpy(out, block.vector, 8 * block.width)
+    stop = seq - block.first
+    for i in range(stop):
+        out[block.partition[i]] = block.offset[i] + 1
+
+
+cdef void fall_behind(Cursor* cursor) noexcept nogil:
+    cursor.state = S_BEHIND
+    link_append(&cursor.tail.behind, &cursor.in_tail)
+    link_append(&cursor.wire.behind, &cursor.in_wire)
+    wake(cursor.tail, cursor.wire)
+
+
+cdef void drop(Cursor* cursor, int state) noexcept nogil:
+    """It cannot go on from the tail: leave the rings; the connection's writer is told."""
+    link_remove(&cursor.in_tail)
+    link_remove(&cursor.in_wire)
+    cursor.state = state
+    cursor.wire.dropped += 1
+    wake(cursor.tail, cursor.wire)
+
+
+cdef void floor_check(Cursor* cursor) noexcept nogil:
+    """At the end of the tail: forget the floor once the tail has passed it in every partition."""
+    cdef int32_t p
+    for p in range(cursor.floors):
+        if p >= cursor.tail.width or cursor.tail.vector[p] < cursor.floor[p]:
+            return
+    free(cursor.floor)
+    cursor.floor = NULL
+    cursor.floors = 0
+
+
+cdef inline bint below_floor(Cursor* cursor, int32_t partition, int64_t offset) noexcept nogil:
+    return cursor.floor != NULL and partition < cursor.floors and offset < cursor.floor[partition]
+
+
+cdef inline bint wants(Cursor* cursor, uint64_t key) noexcept nogil:
+    cdef size_t low = 0, high = cursor.keys_count, middle
+    if cursor.keys == NULL:
+        return True
+    while low < high:
+        middle = (low + high) // 2
+        if cursor.keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low < cursor.keys_count and cursor.keys[low] == key
+
+
+# --------------------------------------------------------------------------------------------------------------------- gathering
+
+cdef bint gather_frame(Tail_* tail, Block* block, size_t i, const char* slot) noexcept nogil:
+    """Copy one frame to the scratch, with this id; False when memory is out."""
+    cdef size_t begin = frame_begin(block, i), size = block.end[i] - begin, entries = scratch.entries
+    if not grow(<void**>&scratch.data, &scratch.room, scratch.used + size, 1):
+        return False
+    if not grow(<void**>&scratch.end, &entries, scratch.count + 1, 4):
+        return False
+    if not grow(<void**>&scratch.seq, &scratch.entries, scratch.count + 1, 8):
+        return False
+    memcpy(scratch.data + scratch.used, block.data + begin, size)
+    if tail.slot_size:
+        slot_write(tail, scratch.data + scratch.used, size, slot)
+    scratch.used += size
+    scratch.end[scratch.count] = scratch.used
+    scratch.seq[scratch.count] = block.first + i
+    scratch.count += 1
+    return True
+
+
+cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, bint* hole) noexcept nogil:
+    """Gather what this cursor wants from seq on, until `limit` bytes: where it stopped."""
+    cdef Tail_* tail = cursor.tail
+    cdef Block* block = locate(tail, seq)
+    cdef size_t i
+    scratch.used = scratch.count = 0
+    hole[0] = False
+    while block != NULL:
+        for i in range(seq - block.first, block.count):
+            if scratch.used >= limit:
+                return block.first + i
+            if not wants(cursor, block.key[i]) or below_floor(cursor, block.partition[i], block.offset[i]):
+                continue
+            if block.end[i] == frame_begin(block, i):
+                hole[0] = True
+                return block.first + i
+            if not gather_frame(tail, block, i, cursor.slot):
+                cursor.wire.error = ENOMEM
+                return block.first + i
+        seq = block.first + block.count
+        block = locate(tail, seq)
+    return seq
+
+
+cdef int64_t gather_pending(Tail_* tail, Group_* group) noexcept nogil:
+    """Gather a key's records that are pending, until GATHER bytes: the place up to which they are gathered."""
+    cdef Block* block
+    cdef size_t k
+    scratch.used = scratch.count = 0
+    for k in range(group.pending_count):
+        if scratch.used >= GATHER:
+            return group.pending[k]
+        block = locate(tail, group.pending[k])
+        if block == NULL:  # evicted: its cursors have been dropped
+            continue
+        if not gather_frame(tail, block, group.pending[k] - block.first, b"     "):
+            return group.pending[k]
+    return tail.end
+
+
+cdef void scratch_patch(Tail_* tail, const char* slot) noexcept nogil:
+    cdef size_t k, begin = 0
+    if tail.slot_size == 0:
+        return
+    for k in range(scratch.count):
+        slot_write(tail, scratch.data + begin, scratch.end[k] - begin, slot)
+        begin = scratch.end[k]
+
+
+# ------------------------------------------------------------------------------------------------------------------------ serving
+
+cdef inline size_t frame_of(const uint32_t* ends, size_t low, size_t high, size_t at) noexcept nogil:
+    """The first frame in low..high that ends behind byte `at`."""
+    cdef size_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] <= at:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef size_t offer_frames(Cursor* cursor, const char* data, const uint32_t* ends, size_t start, size_t stop) noexcept nogil:
+    """Offer whole frames start..stop in one send: the first frame not committed. A cut frame is committed, its rest copied out."""
+    cdef size_t begin = ends[start - 1] if start else 0
+    cdef size_t took = wire_offer(cursor.wire, data + begin, ends[stop - 1] - begin)
+    cdef size_t at = begin + took, i = stop
+    cursor.tail.sent_bytes += took
+    if at < ends[stop - 1]:
+        i = frame_of(ends, start, stop, at)
+        if at > (ends[i - 1] if i else 0):
+            rest_add(cursor.wire, data + at, ends[i] - at)
+            i += 1
+    cursor.delivered += i - start
+    cursor.tail.delivered += i - start
+    return i
+
+
+cdef size_t serve_blocks(Cursor* cursor, size_t limit) noexcept nogil:
+    """Send straight from the shared blocks (every record wanted), at most about `limit` bytes: how many were offered."""
+    cdef Tail_* tail = cursor.tail
+    cdef Block* block
+    cdef size_t start, stop, offered = 0
+    while cursor.seq < tail.end and offered < limit:
+        block = locate(tail, cursor.seq)
+        start = cursor.seq - block.first
+        stop = block.count
+        if block.used - frame_begin(block, start) > limit - offered:
+            stop = frame_of(block.end, start, block.count, frame_begin(block, start) + limit - offered)
+            stop = stop + 1 if stop < block.count else block.count
+        block_patch(tail, block, start, stop, cursor.slot)
+        offered += block.end[stop - 1] - frame_begin(block, start) + SEND_COST
+        cursor.seq = block.first + offer_frames(cursor, block.data, block.end, start, stop)
+        if cursor.wire.refused or cursor.wire.error:
+            break
+    return offered
+
+
+cdef size_t serve_walk(Cursor* cursor, size_t limit) noexcept nogil:
+    """Walk the index, gather what is wanted, send it: how many bytes were offered. Ends at a hole with state S_HOLED."""
+    cdef bint hole = False
+    cdef int64_t stopped = gather_walk(cursor, cursor.seq, limit, &hole)
+    cdef size_t k
+    if scratch.count:
+        k = offer_frames(cursor, scratch.data, scratch.end, 0, scratch.count)
+        if k < scratch.count:
+            cursor.seq = scratch.seq[k]
+            return scratch.used + SEND_COST
+    cursor.seq = stopped
+    if hole:
+        drop(cursor, S_HOLED)
+    elif cursor.floor != NULL and stopped == cursor.tail.end:
+        floor_check(cursor)
+    return scratch.used + SEND_COST
+
+
+cdef inline bint must_walk(Cursor* cursor) noexcept nogil:
+    return cursor.keys != NULL or cursor.floor != NULL or cursor.tail.last_hole >= cursor.seq
+
+
+cdef size_t serve_gathered(Cursor* cursor, int64_t upto) noexcept nogil:
+    """Send the gathered records of its key that it has not had."""
+    cdef size_t k = 0
+    while k < scratch.count and scratch.seq[k] < cursor.seq:
+        k += 1
+    if k == scratch.count:
+        cursor.seq = upto
+        return 0
+    k = offer_frames(cursor, scratch.data, scratch.end, k, scratch.count)
+    cursor.seq = upto if k == scratch.count else scratch.seq[k]
+    return scratch.used + SEND_COST
+
+
+cdef size_t serve_live(Cursor* cursor, int64_t upto, bint gathered) noexcept nogil:
+    """Bring a live cursor on in its group's pass; what the kernel refuses makes it a cursor that is behind."""
+    cdef size_t offered = 0
+    if cursor.wire.error:
+        return 0
+    if not cursor.wire.direct or cursor.wire.woken:  # its writer goes on from here
+        fall_behind(cursor)
+        return 0
+    if gathered:
+        offered = serve_gathered(cursor, upto)
+    elif must_walk(cursor):
+        while cursor.state == S_LIVE and cursor.seq < cursor.tail.end and not (cursor.wire.refused or cursor.wire.error):
+            offered += serve_walk(cursor, GATHER)
+    else:
+        offered = serve_blocks(cursor, <size_t>-1 // 2)
+    if cursor.wire.error:
+        wake(cursor.tail, cursor.wire)
+    elif cursor.wire.refused and cursor.state == S_LIVE:
+        fall_behind(cursor)
+    return offered
+
+
+# ------------------------------------------------------------------------------------------------------------------------- passes
+# A group that has new records is due. A pass offers them to every live subscriber once, in chunks; records appended meanwhile go out
+# with the same sends and make another pass for those that were served before.
+
+cdef void lane_compact(Lane* lane) noexcept nogil:
+    cdef size_t i, kept = 0
+    if lane.gaps == 0:
+        return
+    for i in range(lane.count):
+        if lane.cursors[i] != NULL:
+            lane.cursors[kept] = lane.cursors[i]
+            lane.cursors[kept].at = kept
+            kept += 1
+    lane.count = kept
+    lane.gaps = 0
+
+
+cdef void pass_begin(Tail_* tail, Group_* group) noexcept nogil:
+    cdef size_t i
+    for i in range(group.lanes_count):
+        lane_compact(&group.lanes[i])
+        group.lanes[i].pass_count = group.lanes[i].count
+        group.lanes[i].start = (group.lanes[i].start + 1) % (group.lanes[i].count if group.lanes[i].count else 1)
+    group.pass_lanes = group.lanes_count
+    group.lane_at = group.cursor_at = 0
+    group.pass_end = tail.end
+    group.passing = True
+
+
+cdef void pass_finish(Tail_* tail, Group_* group) noexcept nogil:
+    """All that are live have had everything before pass_end: what is left is due again."""
+    cdef size_t k = 0
+    cdef bint again = group.pass_end < tail.end
+    group.passing = False
+    group.first = group.pass_end
+    group.first_bytes = tail.appended_bytes
+    if group.kind == G_KEY:
+        while k < group.pending_count and group.pending[k] < group.pass_end:
+            k += 1
+        group.pending_count -= k
+        memmove(group.pending, group.pending + k, 8 * group.pending_count)
+        again = group.pending_count > 0
+    link_remove(&group.due)
+    if again:
+        link_append(&tail.due, &group.due)
+
+
+cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
+    """Go on with a group's pass: True when it is through, False when the budget is."""
+    cdef int64_t upto = tail.end
+    cdef Lane* lane
+    cdef Cursor* cursor
+    cdef size_t i
+    cdef bint patched, gathered
+    if not group.passing:
+        pass_begin(tail, group)
+    if group.kind == G_KEY:
+        upto = gather_pending(tail, group)
+    if upto < group.pass_end:
+        group.pass_end = upto
+    while group.lane_at < group.pass_lanes:
+        lane = &group.lanes[group.lane_at]
+        patched = False
+        while group.cursor_at < lane.pass_count:
+            if budget[0] <= 0:
+                return False
+            i = lane.start + group.cursor_at
+            cursor = lane.cursors[i if i < lane.pass_count else i - lane.pass_count]
+            group.cursor_at += 1
+            if cursor == NULL or cursor.state != S_LIVE or place(cursor) >= upto:
+                continue
+            cursor.seq = place(cursor)
+            gathered = group.kind == G_KEY and cursor.floor == NULL and tail.last_hole < cursor.seq
+            if gathered and not patched:
+                scratch_patch(tail, lane.slot)
+                patched = True
+            budget[0] -= serve_live(cursor, upto, gathered)
+            if group.kind == G_KEY and not gathered:  # it walked, which used the scratch
+                upto = gather_pending(tail, group)
+                patched = False
+        group.lane_at += 1
+        group.cursor_at = 0
+    pass_finish(tail, group)
+    return True
+
+
+cdef bint tail_pump(Tail_* tail, int64_t budget) noexcept nogil:
+    """Serve due groups in turn: True when some are left."""
+    while linked(&tail.due) and budget > 0:
+        pass_step(tail, <Group_*>tail.due.after.item, &budget)
+    return linked(&tail.due)
+
+
+cdef int wire_flush(Wire* wire, int64_t budget) noexcept nogil:
+    """What waits, then the cursors that are behind, in turns of TURN bytes."""
+    cdef Cursor* cursor
+    if wire.error:
+        return R_BROKEN
+    if not rest_send(wire):
+        return R_BROKEN if wire.error else R_BLOCKED
+    while linked(&wire.behind):
+        if budget <= 0:
+            return R_MORE
+        cursor = <Cursor*>wire.behind.after.item
+        link_remove(&cursor.in_wire)
+        link_append(&wire.behind, &cursor.in_wire)
+        if must_walk(cursor):
+            budget -= serve_walk(cursor, TURN)
+        else:
+            budget -= serve_blocks(cursor, TURN)
+        if wire.error:
+            return R_BROKEN
+        if cursor.state == S_BEHIND and cursor.seq >= cursor.tail.end:
+            cursor.state = S_LIVE
+            link_remove(&cursor.in_tail)
+            link_remove(&cursor.in_wire)
+        if wire.refused:
+            return R_BLOCKED
+    if rest_size(wire):
+        return R_BLOCKED
+    wire.woken = False
+    return R_DONE
+
+
+# ---------------------------------------------------------------------------------------------------------------- Python's view of it
+
+cdef class Line:
+    """The outgoing side of one connection: the descriptor, and committed bytes that the kernel has not taken yet.
+
+    fd: a non-blocking stream socket, owned by the caller. direct=False for TLS: nothing is sent from here, `take` gives the bytes.
+    owner: any object; `Tail.wakes` returns it when the connection's writer is needed.
+    """
+
+    cdef Wire wire
+    cdef public object owner
+    cdef object __weakref__
+
+    def __cinit__(self, int fd, bint direct=True, owner=None):
+        self.wire.fd = fd
+        self.wire.direct = direct
+        self.wire.woken = self.wire.refused = False
+        self.wire.error = self.wire.dropped = 0
+        self.wire.rest = NULL
+        self.wire.rest_at = self.wire.rest_end = self.wire.rest_room = 0
+        self.wire.sent_bytes = 0
+        self.wire.owner = <void*>self
+        link_init(&self.wire.behind, NULL)
+        link_init(&self.wire.cursors, NULL)
+        self.owner = owner
+
+    def __dealloc__(self):
+        free(self.wire.rest)
+
+    def post(self, bytes frames not None):
+        """Send whole frames in line with the records, at the next frame boundary.
+
+        True when the caller must start the connection's writer (bytes are left and no writer is there).
+        """
+        cdef Wire* wire = &self.wire
+        cdef size_t size = PyBytes_GET_SIZE(frames), took = 0
+        if wire.error:
+            return False
+        if not rest_size(wire) and wire.direct:
+            took = wire_send(wire, PyBytes_AS_STRING(frames), size)
+            if took == size:
+                return False
+        if not wire.error:
+            rest_add(wire, PyBytes_AS_STRING(frames) + took, size - took)
+        if wire.woken:
+            return False
+        wire.woken = True
+        return True
+
+    def flush(self, int64_t budget):
+        """The writer's step: DONE (the writer ends), MORE (go on after a checkpoint), BLOCKED (wait until writable), BROKEN."""
+        cdef int found
+        with nogil:
+            found = wire_flush(&self.wire, budget)
+        return found
+
+    def take(self):
+        """A copy of the bytes that wait, which are then the caller's to send (a line that is not direct)."""
+        cdef bytes taken = PyBytes_FromStringAndSize(self.wire.rest + self.wire.rest_at, rest_size(&self.wire))
+        free(self.wire.rest)
+        self.wire.rest = NULL
+        self.wire.rest_at = self.wire.rest_end = self.wire.rest_room = 0
+        self.wire.refused = False
+        self.wire.sent_bytes += len(taken)
+        return taken
+
+    def take_dropped(self):
+        """Its subscriptions that cannot go on from the tail (state FALLEN or HOLED) and were not yet told of."""
+        cdef Link* link = self.wire.cursors.after
+        cdef Cursor* cursor
+        cdef list found = []
+        if self.wire.dropped == 0:
+            return found
+        self.wire.dropped = 0
+        while link != &self.wire.cursors:
+            cursor = <Cursor*>link.item
+            if not cursor.told and (cursor.state == S_FALLEN or cursor.state == S_HOLED):
+                cursor.told = True
+                found.append(<object>cursor.owner)
+            link = link.after
+        return found
+
+    def break_off(self, int error):
+        """Nothing is sent any more: the connection is gone (errno)."""
+        self.wire.error = error
+
+    @property
+    def waiting_bytes(self):
+        """Committed bytes that the kernel has not taken."""
+        return rest_size(&self.wire)
+
+    @property
+    def idle(self):
+        """Nothing waits and no subscription is behind."""
+        return not rest_size(&self.wire) and not linked(&self.wire.behind)
+
+    @property
+    def error(self):
+        """The errno that ended it, or 0."""
+        return self.wire.error
+
+    @property
+    def sent_bytes(self):
+        """Bytes the kernel has taken."""
+        return self.wire.sent_bytes
+
+
+cdef class _Group:
+    cdef Group_ group
+    cdef dict lanes        # id slot -> index in group.lanes
+    cdef size_t members
+    cdef uint64_t key
+
+    def __cinit__(self, int kind, uint64_t key):
+        self.group.kind = kind
+        self.group.lanes = NULL
+        self.group.lanes_count = self.group.lanes_room = 0
+        self.group.pending = NULL
+        self.group.pending_count = self.group.pending_room = 0
+        self.group.passing = False
+        self.group.first = 0
+        self.group.first_bytes = 0
+        link_init(&self.group.due, <void*>&self.group)
+        self.lanes = {}
+        self.members = 0
+        self.key = key
+
+    def __dealloc__(self):
+        cdef size_t i
+        link_remove(&self.group.due)
+        for i in range(self.group.lanes_count):
+            free(self.group.lanes[i].cursors)
+        free(self.group.lanes)
+        free(self.group.pending)
+
+    cdef void join(self, Cursor* cursor) except *:
+        cdef bytes slot = b"" if self.group.kind == G_SEVERAL else PyBytes_FromStringAndSize(cursor.slot, 5)
+        cdef Lane* lane
+        cdef object at = self.lanes.get(slot)
+        if at is None:
+            if not grow(<void**>&self.group.lanes, &self.group.lanes_room, self.group.lanes_count + 1, sizeof(Lane)):
+                raise MemoryError
+            at = self.group.lanes_count
+            lane = &self.group.lanes[self.group.lanes_count]
+            lane.cursors = NULL
+            lane.count = lane.room = lane.gaps = lane.start = lane.pass_count = 0
+            memcpy(lane.slot, cursor.slot, 5)
+            self.group.lanes_count += 1
+            self.lanes[slot] = at
+        lane = &self.group.lanes[<size_t>at]
+        if lane.gaps and not self.group.passing:
+            lane_compact(lane)
+        if not grow(<void**>&lane.cursors, &lane.room, lane.count + 1, sizeof(void*)):
+            raise MemoryError
+        lane.cursors[lane.count] = cursor
+        cursor.at = lane.count
+        lane.count += 1
+        self.members += 1
+
+    cdef void leave(self, Cursor* cursor) except *:
+        cdef bytes slot = b"" if self.group.kind == G_SEVERAL else PyBytes_FromStringAndSize(cursor.slot, 5)
+        cdef Lane* lane = &self.group.lanes[<size_t>self.lanes[slot]]
+        lane.cursors[cursor.at] = NULL
+        lane.gaps += 1
+        self.members -= 1
+
+
+cdef class Tail:
+    """The newest records of one topic in one format, in blocks, and the subscribers that read it.
+
+    format: JSON, MSGPACK or VALUE. positions: the next offset of every partition (a list by partition) where it begins.
+    block_bytes: size of a block of frames; a frame that is larger has a block of its own.
+    """
+
+    cdef Tail_ tail
+    cdef dict groups          # key (bytes or None) -> _Group
+    cdef _Group whole
+    cdef _Group several
+    cdef dict several_keys    # key -> how many subscriptions of `several` want it
+    cdef set attached         # subscriptions, so that none is freed while the loops hold its cursor
+    cdef list woken
+    cdef readonly int stale   # records refused since their offset was behind the tail's
+
+    def __cinit__(self, int format, list positions not None, size_t block_bytes=524288):
+        cdef int32_t p
+        if format not in (F_JSON, F_MSGPACK, F_VALUE):
+            raise ValueError(f"unknown format {format}")
+        self.tail.format = format
+        self.tail.slot_at = 6 if format == F_JSON else 5
+        self.tail.slot_size = {F_JSON: 5, F_MSGPACK: 2, F_VALUE: 0}[format]
+        self.tail.blocks = NULL
+        self.tail.blocks_at = self.tail.blocks_end = self.tail.blocks_room = 0
+        self.tail.block_bytes = block_bytes
+        self.tail.end = 0
+        self.tail.last_hole = -1
+        self.tail.vector = self.tail.base = NULL
+        self.tail.width = 0
+        self.tail.memory = 0
+        self.tail.appended_bytes = self.tail.delivered = self.tail.sent_bytes = 0
+        self.tail.wakes = NULL
+        self.tail.wakes_count = self.tail.wakes_room = 0
+        link_init(&self.tail.due, NULL)
+        link_init(&self.tail.behind, NULL)
+        self.groups = {}
+        self.whole = _Group(G_WHOLE, 0)
+        self.several = _Group(G_SEVERAL, 0)
+        self.several_keys = {}
+        self.attached = set()
+        self.woken = []
+        self.stale = 0
+        for p in range(len(positions)):
+            self.add_partition(p, positions[p])
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.tail.blocks_at, self.tail.blocks_end):
+            block_free(self.tail.blocks[i])
+        free(self.tail.blocks)
+        free(self.tail.vector)
+        free(self.tail.base)
+        free(self.tail.wakes)
+
+    # ------------------------------------------------------------------------------------------------------------- the log's side
+
+    def add_partition(self, int32_t partition, int64_t offset):
+        """A partition that exists from now on, read from `offset`. They are added in order: 0, 1, 2 ..."""
+        cdef size_t room
+        if partition != self.tail.width:
+            raise ValueError(f"partition {partition} cannot follow {self.tail.width - 1}")
+        room = 0
+        if not grow(<void**>&self.tail.vector, &room, partition + 1, 8):
+            raise MemoryError
+        room = 0
+        if not grow(<void**>&self.tail.base, &room, partition + 1, 8):
+            raise MemoryError
+        self.tail.vector[partition] = self.tail.base[partition] = offset
+        self.tail.width += 1
+
+    def append(self, int opcode, bytes payload not None, int32_t partition, int64_t offset, key):
+        """Frame a record's payload and add it: False when its offset is behind the tail's (a repeat), which changes nothing.
+
+        key: bytes or None, the record's. The payload of a format with ids has its id slot blank.
+        """
+        return self._append(opcode, payload, PyBytes_GET_SIZE(payload), partition, offset, key)
+
+    def append_hole(self, int32_t partition, int64_t offset, key):
+        """A record that cannot be shown in this format: a subscription that would have it ends there, with state HOLED."""
+        if not self._append(0, b"", -1, partition, offset, key):
+            return False
+        self.tail.last_hole = self.tail.end - 1
+        return True
+
+    def advance(self, int32_t partition, int64_t offset):
+        """The log has no record before this offset that is not in the tail (control markers, compaction)."""
+        self._check(partition)
+        if offset > self.tail.vector[partition]:
+            self.tail.vector[partition] = offset
+
+    cdef void _check(self, int32_t partition) except *:
+        if not 0 <= partition < self.tail.width:
+            raise ValueError(f"partition {partition} is not of this tail, which has {self.tail.width}")
+
+    cdef bint _append(self, int opcode, bytes payload, Py_ssize_t size, int32_t partition, int64_t offset, key) except -1:
+        cdef Block* block
+        cdef size_t begin, frame = 0 if size < 0 else size + (2 if size < 126 else 4 if size < 65536 else 10)
+        cdef uint64_t hashed = key_hash(key)
+        self._check(partition)
+        if offset < self.tail.vector[partition]:
+            self.stale += 1
+            return False
+        block = self._block_for(frame)
+        begin = block.used
+        if size >= 0:
+            block.used += write_header(block.data + begin, opcode, size)
+            memcpy(block.data + block.used, PyBytes_AS_STRING(payload), size)
+            block.used += size
+        block.end[block.count] = block.used
+        block.partition[block.count] = partition
+        block.offset[block.count] = offset
+        block.key[block.count] = hashed
+        block.count += 1
+        self.tail.vector[partition] = offset + 1
+        self.tail.end += 1
+        self._mark_due(key, self.tail.end - 1)
+        self.tail.appended_bytes += frame
+        return True
+
+    cdef Block* _block_for(self, size_t frame) except NULL:
+        """The newest block, with room for one more frame and entry."""
+        cdef Tail_* tail = &self.tail
+        cdef Block* block = tail.blocks[tail.blocks_end - 1] if tail.blocks_end > tail.blocks_at else NULL
+        if block == NULL or (block.count and block.used + frame > tail.block_bytes):
+            block = self._new_block(frame)
+        tail.memory -= block_memory(block)
+        if not grow(<void**>&block.data, &block.room, block.used + frame, 1) or not block_entries(block, block.count + 1):
+            tail.memory += block_memory(block)
+            raise MemoryError
+        tail.memory += block_memory(block)
+        return block
+
+    cdef Block* _new_block(self, size_t frame) except NULL:
+        cdef Tail_* tail = &self.tail
+        cdef Block* block
+        if tail.blocks_at and tail.blocks_end == tail.blocks_room:
+            tail.blocks_end -= tail.blocks_at
+            memmove(tail.blocks, tail.blocks + tail.blocks_at, tail.blocks_end * sizeof(void*))
+            tail.blocks_at = 0
+        if not grow(<void**>&tail.blocks, &tail.blocks_room, tail.blocks_end + 1, sizeof(void*)):
+            raise MemoryError
+        block = block_new(tail, frame if frame > 4096 else 4096)
+        if block == NULL:
+            raise MemoryError
+        tail.blocks[tail.blocks_end] = block
+        tail.blocks_end += 1
+        tail.memory += block_memory(block)
+        return block
+
+    cdef void _mark_due(self, key, int64_t seq) except *:
+        cdef _Group group
+        if self.whole.members:
+            self._due(&self.whole.group, seq)
+        if self.groups:
+            found = self.groups.get(key)
+            if found is not None:
+                group = <_Group>found
+                if not grow(<void**>&group.group.pending, &group.group.pending_room, group.group.pending_count + 1, 8):
+                    raise MemoryError
+                self._due(&group.group, seq)
+                group.group.pending[group.group.pending_count] = seq
+                group.group.pending_count += 1
+        if self.several_keys and key in self.several_keys:
+            self._due(&self.several.group, seq)
+
+    cdef void _due(self, Group_* group, int64_t seq) noexcept:
+        if linked(&group.due):
+            return
+        group.first = seq
+        group.first_bytes = self.tail.appended_bytes
+        group.pending_count = 0
+        link_append(&self.tail.due, &group.due)
+
+    def evict(self):
+        """Forget the oldest block: the bytes that this freed. Who still wanted it is dropped with state FALLEN, its place kept as a vector."""
+        cdef Tail_* tail = &self.tail
+        cdef Block* block
+        cdef size_t freed
+        if tail.blocks_at == tail.blocks_end:
+            return 0
+        block = tail.blocks[tail.blocks_at]
+        self._drop_before(block.first + block.count)
+        freed = block_memory(block)
+        tail.blocks_at += 1
+        tail.memory -= freed
+        block_free(block)
+        self._collect_wakes()
+        return freed
+
+    cdef void _drop_before(self, int64_t seq) except *:
+        cdef Subscription subscription
+        cdef Cursor* cursor
+        cdef Link* link = self.tail.behind.after
+        cdef Link* following
+        while link != &self.tail.behind:
+            following = link.after
+            cursor = <Cursor*>link.item
+            if cursor.seq < seq:
+                self._fall(cursor)
+            link = following
+        if self._oldest_due() < seq:  # a pass is under way that has not offered these records to all
+            for subscription in self.attached:
+                cursor = &subscription.cursor
+                if cursor.state == S_LIVE and place(cursor) < seq:
+                    cursor.seq = place(cursor)
+                    self._fall(cursor)
+
+    cdef void _fall(self, Cursor* cursor) except *:
+        (<Subscription>cursor.owner)._settle(cursor.seq)
+        drop(cursor, S_FALLEN)
+
+    cdef int64_t _oldest_due(self) noexcept:
+        cdef Link* link = self.tail.due.after
+        cdef int64_t least = self.tail.end
+        while link != &self.tail.due:
+            least = min(least, (<Group_*>link.item).first)
+            link = link.after
+        return least
+
+    # ------------------------------------------------------------------------------------------------------ the subscribers' side
+
+    def pump(self, int64_t budget):
+        """Serve subscribers that are due, until about `budget` bytes (a send counts 4096 more): True when some are left."""
+        cdef bint more
+        with nogil:
+            more = tail_pump(&self.tail, budget)
+        self._collect_wakes()
+        return more
+
+    def take_woken(self):
+        """Owners of the lines that fell behind since the last call: each needs its writer."""
+        woken, self.woken = self.woken, []
+        return woken
+
+    cdef void _collect_wakes(self) except *:
+        cdef size_t i
+        for i in range(self.tail.wakes_count):
+            self.woken.append((<Line>self.tail.wakes[i].owner).owner)
+        self.tail.wakes_count = 0
+
+    def entry(self, dict positions not None):
+        """The newest place from which a cursor that wants these offsets finds all of them here, or None: it must be read back first."""
+        cdef Tail_* tail = &self.tail
+        cdef size_t i = tail.blocks_end
+        cdef Block* block
+        cdef int32_t p
+        if all(positions.get(p, 0) >= tail.vector[p] for p in range(tail.width)):
+            return tail.end
+        while i > tail.blocks_at:
+            i -= 1
+            block = tail.blocks[i]
+            if all(positions.get(p, 0) >= (block.vector[p] if p < block.width else tail.base[p]) for p in range(tail.width)):
+                return block.first
+        return None
+
+    @property
+    def end(self):
+        """The sequence number the next record will have."""
+        return self.tail.end
+
+    @property
+    def start(self):
+        """The sequence number of the oldest record it holds."""
+        return oldest(&self.tail)
+
+    @property
+    def positions(self):
+        """The next offset of every partition, at the end."""
+        return {p: self.tail.vector[p] for p in range(self.tail.width)}
+
+    @property
+    def memory_bytes(self):
+        """What blocks and index take."""
+        return self.tail.memory
+
+    @property
+    def unserved_bytes(self):
+        """Appended bytes that have not been offered to all live subscribers."""
+        cdef Link* link = self.tail.due.after
+        cdef uint64_t least = self.tail.appended_bytes
+        while link != &self.tail.due:
+            least = min(least, (<Group_*>link.item).first_bytes)
+            link = link.after
+        return self.tail.appended_bytes - least
+
+    def statistics(self):
+        """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""
+        cdef Subscription subscription
+        cdef int[5] states = [0, 0, 0, 0, 0]
+        for subscription in self.attached:
+            states[subscription.cursor.state] += 1
+        return {
+            "records": self.tail.end, "held": self.tail.end - oldest(&self.tail), "memory_bytes": self.tail.memory,
+            "delivered": self.tail.delivered, "sent_bytes": self.tail.sent_bytes, "stale": self.stale,
+            "live": states[S_LIVE], "behind": states[S_BEHIND], "dropped": states[S_FALLEN] + states[S_HOLED],
+        }
+
+    cdef _Group _group_of(self, frozenset keys, bint create):
+        cdef _Group group
+        if keys is None:
+            return self.whole
+        if len(keys) > 1:
+            return self.several
+        key, = keys
+        group = self.groups.get(key)
+        if group is None and create:
+            group = self.groups[key] = _Group(G_KEY, key_hash(key))
+        return group
+
+    cdef void _attach(self, Subscription subscription, frozenset keys) except *:
+        cdef _Group group = self._group_of(keys, True)
+        subscription.group = group
+        subscription.cursor.group = &group.group
+        group.join(&subscription.cursor)
+        if group is self.several:
+            for key in keys:
+                self.several_keys[key] = self.several_keys.get(key, 0) + 1
+        self.attached.add(subscription)
+
+    cdef void _detach(self, Subscription subscription, frozenset keys) except *:
+        cdef _Group group = subscription.group
+        group.leave(&subscription.cursor)
+        self.attached.discard(subscription)
+        if group is self.several:
+            for key in keys:
+                self.several_keys[key] -= 1
+                if not self.several_keys[key]:
+                    del self.several_keys[key]
+        if group.members == 0:
+            link_remove(&group.group.due)
+            group.group.passing = False
+            if group.group.kind == G_KEY:
+                key, = keys
+                del self.groups[key]
+
+
+cdef class Subscription:
+    """A cursor on a tail: what one subscription of one connection has had.
+
+    id: 0..65535, written into the id slot. keys: a frozenset of bytes and None, or None for every record. seq: where in the tail it
+    begins (default: the end). floor: {partition: offset} below which records are not wanted. owner: any object.
+    ValueError when seq is no longer, or not yet, in the tail.
+    """
+
+    cdef Cursor cursor
+    cdef readonly Line line
+    cdef readonly Tail tail
+    cdef readonly frozenset keys
+    cdef _Group group
+    cdef readonly int id
+    cdef public object owner
+
+    def __cinit__(self, Line line not None, Tail tail not None, int id, frozenset keys=None, seq=None, dict floor=None, owner=None):
+        cdef int64_t begin = tail.tail.end if seq is None else seq
+        self.cursor.keys = NULL
+        self.cursor.floor = NULL
+        if not 0 <= id <= 65535:
+            raise ValueError(f"id {id} is not in 0..65535")
+        if keys is not None and not keys:
+            raise ValueError("keys must not be empty: None stands for every record")
+        if not oldest(&tail.tail) <= begin <= tail.tail.end:
+            raise ValueError(f"place {begin} is not in the tail, which holds {oldest(&tail.tail)} to {tail.tail.end}")
+        self.line, self.tail, self.id, self.keys, self.owner = line, tail, id, keys, owner
+        self._init_cursor(begin)
+        self._set_keys()
+        if floor:
+            self._set_floor(floor)
+        if begin == tail.tail.end and floor:
+            floor_check(&self.cursor)
+        tail._attach(self, keys)
+        link_append(&line.wire.cursors, &self.cursor.in_line)
+        if begin < tail.tail.end:
+            fall_behind(&self.cursor)
+            tail._collect_wakes()
+
+    cdef void _init_cursor(self, int64_t begin) noexcept:
+        cdef Cursor* cursor = &self.cursor
+        cursor.wire = &self.line.wire
+        cursor.tail = &self.tail.tail
+        cursor.state = S_LIVE
+        cursor.told = False
+        cursor.seq = begin
+        cursor.floors = 0
+        cursor.keys_count = 0
+        cursor.delivered = 0
+        cursor.owner = <void*>self
+        link_init(&cursor.in_tail, <void*>cursor)
+        link_init(&cursor.in_wire, <void*>cursor)
+        link_init(&cursor.in_line, <void*>cursor)
+        if self.tail.tail.format == F_MSGPACK:
+            cursor.slot[0], cursor.slot[1] = <char>(self.id >> 8), <char>(self.id & 0xff)
+            cursor.slot[2] = cursor.slot[3] = cursor.slot[4] = 0
+        else:
+            text = b"%5d" % self.id
+            memcpy(cursor.slot, PyBytes_AS_STRING(text), 5)
+
+    cdef void _set_keys(self) except *:
+        cdef list hashes
+        if self.keys is None:
+            return
+        hashes = sorted(key_hash(key) for key in self.keys)
+        self.cursor.keys = <uint64_t*>malloc(8 * len(hashes))
+        if self.cursor.keys == NULL:
+            raise MemoryError
+        for self.cursor.keys_count in range(len(hashes)):
+            self.cursor.keys[self.cursor.keys_count] = hashes[self.cursor.keys_count]
+        self.cursor.keys_count = len(hashes)
+
+    cdef void _set_floor(self, dict floor) except *:
+        cdef int32_t width = max(floor) + 1, p
+        cdef int64_t* offsets = <int64_t*>malloc(8 * width)
+        if offsets == NULL:
+            raise MemoryError
+        for p in range(width):
+            offsets[p] = floor.get(p, 0)
+        free(self.cursor.floor)
+        self.cursor.floor = offsets
+        self.cursor.floors = width
+
+    cdef void _settle(self, int64_t seq) except *:
+        """Keep the place as a vector, since the tail will not know it any more."""
+        cdef dict positions = self._positions_at(seq)
+        if positions:
+            self._set_floor(positions)
+
+    cdef dict _positions_at(self, int64_t seq):
+        cdef Tail_* tail = &self.tail.tail
+        cdef int64_t* vector = <int64_t*>malloc(8 * (tail.width if tail.width else 1))
+        cdef int32_t p
+        if vector == NULL:
+            raise MemoryError
+        try:
+            vector_at(tail, seq, vector)
+            return {p: max(vector[p], self.cursor.floor[p] if p < self.cursor.floors else 0) for p in range(tail.width)}
+        finally:
+            free(vector)
+
+    @property
+    def positions(self):
+        """The next offset of every partition: everything before was committed to the connection, or is not wanted."""
+        if self.cursor.state == S_FALLEN or self.cursor.state == S_CLOSED:
+            return {p: self.cursor.floor[p] for p in range(self.cursor.floors)}
+        return self._positions_at(place(&self.cursor))
+
+    @property
+    def state(self):
+        """LIVE, BEHIND, FALLEN (what it wants next was evicted), HOLED (what it wants next cannot be shown), CLOSED."""
+        return self.cursor.state
+
+    @property
+    def delivered(self):
+        """Records committed to the connection."""
+        return self.cursor.delivered
+
+    def close(self):
+        """Leave the tail: no record of it is sent any more. The last positions. Closing twice is allowed."""
+        cdef dict last = self.positions
+        if self.cursor.state == S_CLOSED:
+            return last
+        link_remove(&self.cursor.in_tail)
+        link_remove(&self.cursor.in_wire)
+        link_remove(&self.cursor.in_line)
+        self._settle(place(&self.cursor))
+        self.cursor.state = S_CLOSED
+        self.tail._detach(self, self.keys)
+        return last
+
+    def __dealloc__(self):
+        free(self.cursor.keys)
+        free(self.cursor.floor)
+
+
+seed_keys()
