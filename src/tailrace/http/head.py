@@ -1,0 +1,170 @@
+"""One request head off a stream, within a bound and a deadline, and the stream handed on afterwards.
+
+Rules: at most `HEAD_LIMIT_BYTES` are ever read, so that a stranger costs that much and `handshake_timeout`, no more;
+a head that is wrong is a named refusal, a client that says nothing gets nothing (`NoRequest`). Only GET and HEAD are
+known. Parsing is h11's. What was read behind the head is kept. Left out: request bodies.
+"""
+
+from typing import Any, Literal
+
+import h11
+import msgspec
+import trio
+
+from tailrace.http.refusal import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, METHOD_NOT_ALLOWED, Refused
+
+# nginx takes 4 x 8 KiB, Node 16 KiB. A token of 8 KiB beside a browser's usual 2 KiB of cookies fits.
+HEAD_LIMIT_BYTES = 16 * 1024
+_CHUNK_BYTES = 4096
+
+
+class NoRequest(Exception):
+    """No head came, so there is nobody to answer: close. `reason` tells how it ended."""
+
+    def __init__(self, reason: Literal["timeout", "eof", "broken"]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A request head.
+
+    target: origin form, `/path?query`, as sent (not percent-decoded); path: `target` before the `?`.
+    headers: (name in lower case, value) in the order sent. raw: the bytes read; behind: those after the head.
+    """
+
+    method: str
+    target: str
+    path: str
+    version: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    raw: bytes
+    behind: bytes
+
+    def values(self, name: bytes) -> list[str]:
+        """Every value of the header, in order; `name` in lower case. Bytes above 127 come as Latin-1 (RFC 9110 5.5)."""
+        return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+    def value(self, name: bytes) -> str | None:
+        """The header's first value, None when it is absent."""
+        return next(iter(self.values(name)), None)
+
+    def tokens(self, name: bytes) -> list[str]:
+        """The members of a comma-separated header, over all its lines (RFC 9110 5.6.1), empty ones left out."""
+        members = (member.strip() for value in self.values(name) for member in value.split(","))
+        return [member for member in members if member]
+
+
+async def read_head(stream: trio.abc.ReceiveStream, timeout: float, limit: int = HEAD_LIMIT_BYTES) -> Head:
+    """Read one request head; `timeout` seconds for all of it, `limit` bytes with what comes behind it.
+
+    Raises Refused (MALFORMED, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, HTTP_VERSION) for a head to be answered, NoRequest
+    when the client left, or said too little in time.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            return await _read_head(stream, limit)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise NoRequest("broken") from None
+    raise NoRequest("timeout")
+
+
+async def _read_head(stream: trio.abc.ReceiveStream, limit: int) -> Head:
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limit)
+    raw = bytearray()
+    while len(raw) < limit:
+        chunk = await stream.receive_some(min(_CHUNK_BYTES, limit - len(raw)))
+        if not chunk:
+            raise NoRequest("eof")
+        raw += chunk
+        parser.receive_data(bytes(chunk))
+        request = _next_request(parser)
+        if request is not None:
+            return _known(request, bytes(raw), parser.trailing_data[0])
+    raise Refused(HEAD_TOO_LARGE)
+
+
+def _next_request(parser: h11.Connection) -> h11.Request | None:
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError:
+        # h11's text may quote the client's bytes, a token among them: it goes nowhere.
+        raise Refused(MALFORMED) from None
+    return event if isinstance(event, h11.Request) else None
+
+
+def _known(request: h11.Request, raw: bytes, behind: bytes) -> Head:
+    method, version = request.method.decode("ascii"), request.http_version.decode("ascii")
+    if not version.startswith("1."):
+        raise Refused(HTTP_VERSION)
+    if method not in ("GET", "HEAD"):
+        raise Refused(METHOD_NOT_ALLOWED)
+    target = origin_form(request.target.decode("ascii"))
+    path = target.partition("?")[0]
+    return Head(method, target, path, version, tuple(request.headers), raw, behind)
+
+
+def origin_form(target: str) -> str:
+    """`/path?query` of a request target; a server must take the absolute form too (RFC 9112 3.2.2)."""
+    if target.startswith("/"):
+        return target
+    _, scheme, rest = target.partition("://")
+    if not scheme:
+        raise Refused(MALFORMED)
+    start = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    tail = rest[start:]
+    return tail if tail.startswith("/") else "/" + tail
+
+
+class Replay(trio.abc.Stream):
+    """A stream whose first bytes were already read: gives `head`, then `behind`, then what `stream` gives.
+
+    Nothing after `head` is given before something was sent: an HTTP/1.1 server answers before it reads on, and
+    trio-websocket loses (and h11 hoards, unbounded) what it is given between a handshake and its answer.
+    Everything else is `stream`'s. Costs two slots once the bytes are read.
+    """
+
+    __slots__ = ("_answered", "_behind", "_head", "_stream")
+
+    def __init__(self, stream: trio.abc.Stream, head: bytes, behind: bytes = b"") -> None:
+        self._stream = stream
+        self._head = head
+        self._behind = behind
+        self._answered: trio.Event | None = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._head:
+            await trio.lowlevel.checkpoint()
+            data, self._head = _cut(self._head, max_bytes)
+            return data
+        if self._answered is not None:
+            await self._answered.wait()
+        if self._behind:
+            await trio.lowlevel.checkpoint()
+            data, self._behind = _cut(self._behind, max_bytes)
+            return data
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._open()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        self._head = self._behind = b""
+        self._open()
+        await self._stream.aclose()
+
+    def _open(self) -> None:
+        if self._answered is not None:
+            self._answered.set()
+            self._answered = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _cut(data: bytes, max_bytes: int | None) -> tuple[bytes, bytes]:
+    return (data, b"") if max_bytes is None else (data[:max_bytes], data[max_bytes:])

@@ -1,0 +1,1 @@
+"""The WebSocket side of a connection, and the only place that imports trio_websocket."""
