@@ -1,0 +1,55 @@
+"""`tailrace serve`, and what `config check` and `config show` make of the same options."""
+
+import functools
+from argparse import Namespace
+from collections.abc import Collection, Iterator
+
+from tailrace import __version__
+from tailrace.cli import logs, options
+from tailrace.config import Config
+from tailrace.configuration import brokers
+from tailrace.errors import ConfigError
+
+Path = tuple[str, ...]
+
+
+def run(arguments: Namespace) -> int:
+    """Serves until SIGTERM or SIGINT; 0 after a drain."""
+    config = read(arguments)
+    logs.configure(config.log)
+    import trio  # these two here, so that `config` does without the gateway
+
+    from tailrace.gateway.server import serve
+
+    trio.run(functools.partial(serve, config, console=config.listen.console))
+    return 0
+
+
+def read(arguments: Namespace) -> Config:
+    """The configuration as `serve` would run it; raises ConfigError, the number of workers included."""
+    faults = list(_workers(arguments.workers))
+    try:
+        config = options.read(arguments, checks=(brokers, not_yet))
+    except ConfigError as error:
+        raise ConfigError(*error.faults, *faults) from None
+    if faults:
+        raise ConfigError(*faults)
+    return config
+
+
+def not_yet(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+    """Keys that this version only reads, and that would let somebody in if they were passed over in silence."""
+    unavailable = f"not available in {__version__}"
+    if config.auth.mode == "jwt":
+        yield ("auth", "mode"), f'"jwt" is {unavailable}'
+    if config.rules:
+        yield ("rules",), unavailable
+    if config.listen.tls_certificate:
+        yield ("listen", "tls_certificate"), unavailable
+
+
+def _workers(written: str) -> Iterator[str]:
+    if not written.isascii() or not written.isdigit() or int(written) < 1:
+        yield f'--workers: "{written}" is not a number of processes'
+    elif int(written) > 1:
+        yield f"--workers: more than 1 is not available in {__version__}"
