@@ -1,0 +1,487 @@
+/* The limit: the least that a Kafka to WebSocket gateway can do, against which every ratio is taken.
+ *
+ * One thread: librdkafka's consumer (assign of one topic, from the end), an HTTP Upgrade handshake, and for every
+ * consumed batch (up to --batch records, only what is already there) one coalesced non-blocking send() to each
+ * connection. Values are framed as text once, --envelope wraps them as records of /ws. With --keyed a connection asks
+ * for one key (`key=` in its request) and a hash finds the connections of a record. What the kernel does not take is
+ * kept for the connection and goes on when epoll says it is writable.
+ *
+ * Left out, on purpose: limits, keep-alive, checks of the values, commands, everything about failure.
+ */
+#define _GNU_SOURCE
+#include "handshake.h"
+#include "process.h"
+#include "rdkafka_min.h"
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define MAX_BATCH 10000
+#define MAX_PARTITIONS 1024
+#define REQUEST_BYTES 2048
+#define KEY_BYTES 64
+#define KEY_BUCKETS 65536
+#define PIECES 16
+#define ENVELOPE_BYTES 512
+
+/* Framed records of one consumed batch, shared by all connections; the list of them is what those behind still read. */
+struct batch {
+    struct batch *next;
+    unsigned readers;
+    size_t length;
+    char bytes[];
+};
+
+struct connection {
+    int fd, live;
+    size_t index;           /* its place in `connections` */
+    char *request;          /* while in the handshake */
+    size_t request_length;
+    struct batch *at;       /* the batch it is behind in, NULL when it has everything */
+    size_t sent;            /* bytes of `at` already sent */
+    char key[KEY_BYTES];
+    struct connection *next_of_bucket;
+    struct iovec pieces[PIECES]; /* keyed: its records of the present batch */
+    int piece_count;
+    char *rest;             /* keyed: what the kernel did not take */
+    size_t rest_length, rest_size;
+};
+
+static struct connection **connections, *buckets[KEY_BUCKETS];
+static struct connection **touched; /* keyed: those that have pieces of the present batch, each once */
+static size_t connection_count, connection_size, touched_count;
+static struct batch *oldest, *newest;
+static struct {
+    const char *kafka, *topic;
+    struct sockaddr_in listen;
+    int partitions, batch, keyed, envelope, lowat;
+} options = {.partitions = 1, .batch = 500};
+static struct {
+    unsigned long long records, batches, sends, partial, handshakes;
+} statistics;
+static int epoll_fd, listen_fd, kafka_fd;
+static volatile sig_atomic_t ending;
+
+static void end(int signal)
+{
+    ending = signal;
+}
+
+/* --- connections ------------------------------------------------------------------------------------------------ */
+
+static unsigned bucket_of(const char *key, size_t length)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)key[i]) * 16777619u;
+    return hash % KEY_BUCKETS;
+}
+
+static void leave_bucket(struct connection *connection)
+{
+    struct connection **link = &buckets[bucket_of(connection->key, strlen(connection->key))];
+    while (*link && *link != connection)
+        link = &(*link)->next_of_bucket;
+    if (*link)
+        *link = connection->next_of_bucket;
+}
+
+/* Frees batches from the old end on, up to the first that somebody still reads. */
+static void forget_batches(void)
+{
+    while (oldest && !oldest->readers) {
+        struct batch *next = oldest->next;
+        free(oldest);
+        oldest = next;
+    }
+    if (!oldest)
+        newest = NULL;
+}
+
+static void close_connection(struct connection *connection)
+{
+    if (connection->at)
+        connection->at->readers--;
+    if (connection->live && options.keyed)
+        leave_bucket(connection);
+    connections[connection->index] = connections[--connection_count];
+    connections[connection->index]->index = connection->index;
+    close(connection->fd);
+    free(connection->request);
+    free(connection->rest);
+    free(connection);
+}
+
+static void accept_connections(void)
+{
+    for (int fd; (fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
+        struct connection *connection = allocate(1, sizeof *connection);
+        set_nodelay(fd);
+        if (options.lowat)
+            setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &options.lowat, sizeof options.lowat);
+        if (connection_count == connection_size) {
+            connection_size = connection_size ? 2 * connection_size : 1024;
+            connections = realloc(connections, connection_size * sizeof *connections);
+            touched = realloc(touched, connection_size * sizeof *touched);
+        }
+        connection->fd = fd;
+        connection->index = connection_count;
+        connection->request = allocate(1, REQUEST_BYTES);
+        connections[connection_count++] = connection;
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
+static void go_live(struct connection *connection)
+{
+    const char *key = strstr(connection->request, "key=");
+    if (options.keyed && key) {
+        snprintf(connection->key, KEY_BYTES, "%.*s", (int)strcspn(key + 4, "& \r"), key + 4);
+        struct connection **bucket = &buckets[bucket_of(connection->key, strlen(connection->key))];
+        connection->next_of_bucket = *bucket;
+        *bucket = connection;
+    }
+    connection->live = 1;
+    statistics.handshakes++;
+    free(connection->request);
+    connection->request = NULL;
+}
+
+/* Reads what a client sent: the handshake, afterwards nothing that counts. Returns -1 when the connection is gone. */
+static int read_client(struct connection *connection)
+{
+    char discarded[4096], answer[512];
+    for (;;) {
+        char *into = connection->live ? discarded : connection->request + connection->request_length;
+        size_t room = connection->live ? sizeof discarded : REQUEST_BYTES - 1 - connection->request_length;
+        ssize_t got = recv(connection->fd, into, room, 0);
+        if (got < 0 && errno == EAGAIN)
+            return 0;
+        if (got <= 0)
+            return -1;
+        if (connection->live)
+            continue;
+        connection->request_length += (size_t)got;
+        if (!strstr(connection->request, "\r\n\r\n"))
+            continue;
+        size_t length = answer_handshake(connection->request, answer, sizeof answer);
+        if (!length || send(connection->fd, answer, length, MSG_NOSIGNAL) != (ssize_t)length)
+            return -1;
+        go_live(connection);
+    }
+}
+
+/* --- a whole topic: every batch to every connection -------------------------------------------------------------- */
+
+/* Sends a connection that is behind what it can take. Returns -1 when the connection is gone. */
+static int catch_up(struct connection *connection)
+{
+    while (connection->at) {
+        struct batch *batch = connection->at;
+        ssize_t sent = send(connection->fd, batch->bytes + connection->sent, batch->length - connection->sent,
+                            MSG_NOSIGNAL);
+        statistics.sends++;
+        if (sent < 0)
+            return errno == EAGAIN ? 0 : -1;
+        connection->sent += (size_t)sent;
+        if (connection->sent < batch->length)
+            return 0;
+        connection->at = batch->next;
+        connection->sent = 0;
+        batch->readers--;
+        if (connection->at)
+            connection->at->readers++;
+    }
+    return 0;
+}
+
+static void publish(struct batch *batch)
+{
+    *(newest ? &newest->next : &oldest) = batch;
+    newest = batch;
+    for (size_t i = 0; i < connection_count; i++) {
+        struct connection *connection = connections[i];
+        if (!connection->live || connection->at)
+            continue; /* one that is behind reaches this batch in its turn */
+        ssize_t sent = send(connection->fd, batch->bytes, batch->length, MSG_NOSIGNAL);
+        statistics.sends++;
+        if (sent == (ssize_t)batch->length)
+            continue;
+        if (sent < 0 && errno != EAGAIN) {
+            close_connection(connection);
+            i--; /* another one has its place now */
+            continue;
+        }
+        statistics.partial++;
+        connection->at = batch;
+        connection->sent = sent < 0 ? 0 : (size_t)sent;
+        batch->readers++;
+    }
+    forget_batches();
+}
+
+/* --- keyed: each record to the connections of its key ------------------------------------------------------------ */
+
+static void keep_rest(struct connection *connection, const char *bytes, size_t length)
+{
+    if (connection->rest_length + length > connection->rest_size) {
+        connection->rest_size = 2 * (connection->rest_length + length);
+        connection->rest = realloc(connection->rest, connection->rest_size);
+    }
+    memcpy(connection->rest + connection->rest_length, bytes, length);
+    connection->rest_length += length;
+}
+
+/* One writev() of the pieces; what the kernel does not take is copied. A connection that is gone is found by epoll. */
+static void send_pieces(struct connection *connection)
+{
+    ssize_t sent = 0;
+    if (!connection->rest_length) {
+        sent = writev(connection->fd, connection->pieces, connection->piece_count);
+        statistics.sends++;
+    }
+    size_t skip = sent < 0 ? 0 : (size_t)sent;
+    for (int i = 0; i < connection->piece_count; i++) {
+        struct iovec *piece = &connection->pieces[i];
+        size_t taken = skip < piece->iov_len ? skip : piece->iov_len;
+        skip -= taken;
+        if (taken < piece->iov_len)
+            keep_rest(connection, (char *)piece->iov_base + taken, piece->iov_len - taken);
+    }
+    statistics.partial += connection->rest_length > 0;
+    connection->piece_count = 0;
+}
+
+static int send_rest(struct connection *connection)
+{
+    while (connection->rest_length) {
+        ssize_t sent = send(connection->fd, connection->rest, connection->rest_length, MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN ? 0 : -1;
+        connection->rest_length -= (size_t)sent;
+        memmove(connection->rest, connection->rest + sent, connection->rest_length);
+    }
+    return 0;
+}
+
+/* Adds a framed record to the connections of its key; those touched for the first time in this batch are listed. */
+static void address(const rd_kafka_message_t *record, char *bytes, size_t length)
+{
+    struct connection *connection = buckets[bucket_of(record->key, record->key_len)];
+    for (; connection; connection = connection->next_of_bucket) {
+        if (strlen(connection->key) != record->key_len || memcmp(connection->key, record->key, record->key_len) != 0)
+            continue;
+        if (connection->piece_count == PIECES)
+            send_pieces(connection);
+        else if (!connection->piece_count)
+            touched[touched_count++] = connection;
+        connection->pieces[connection->piece_count++] = (struct iovec){bytes, length};
+    }
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------ */
+
+/* The head of an unmasked text frame (RFC 6455 5.2). */
+static char *write_frame_head(char *at, size_t length)
+{
+    *at++ = (char)0x81;
+    if (length < 126) {
+        *at++ = (char)length;
+        return at;
+    }
+    int bytes = length < 65536 ? 2 : 8;
+    *at++ = bytes == 2 ? 126 : 127;
+    for (int i = bytes - 1; i >= 0; i--)
+        *at++ = (char)(length >> 8 * i);
+    return at;
+}
+
+static char *write_record(char *at, const rd_kafka_message_t *record)
+{
+    char head[ENVELOPE_BYTES];
+    size_t head_length = 0;
+    if (options.envelope)
+        head_length = (size_t)snprintf(
+            head, sizeof head,
+            "{\"id\":    1,\"type\":\"record\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,\"timestamp\":%lld,"
+            "\"key\":\"%.*s\",\"value\":",
+            options.topic, record->partition, (long long)record->offset,
+            (long long)rd_kafka_message_timestamp(record, NULL), (int)record->key_len,
+            record->key ? (char *)record->key : "");
+    at = write_frame_head(at, head_length + record->len + (options.envelope ? 1 : 0));
+    at = mempcpy(at, head, head_length);
+    at = mempcpy(at, record->payload, record->len);
+    if (options.envelope)
+        *at++ = '}';
+    return at;
+}
+
+static void publish_batch(rd_kafka_message_t **records, size_t count)
+{
+    size_t size = sizeof(struct batch);
+    for (size_t i = 0; i < count; i++)
+        size += records[i]->len + ENVELOPE_BYTES;
+    struct batch *batch = malloc(size);
+    char *at = batch->bytes;
+    for (size_t i = 0; i < count; i++) {
+        char *begin = at;
+        if (!records[i]->err) {
+            at = write_record(at, records[i]);
+            if (options.keyed)
+                address(records[i], begin, (size_t)(at - begin));
+            statistics.records++;
+        }
+        rd_kafka_message_destroy(records[i]);
+    }
+    batch->next = NULL;
+    batch->readers = 0;
+    batch->length = (size_t)(at - batch->bytes);
+    statistics.batches++;
+    if (!options.keyed) {
+        publish(batch);
+        return;
+    }
+    for (size_t i = 0; i < touched_count; i++)
+        if (touched[i]->piece_count)
+            send_pieces(touched[i]);
+    touched_count = 0;
+    free(batch);
+}
+
+/* Publishes one batch of what is already there; returns whether there may be more. */
+static int consume(rd_kafka_queue_t *queue)
+{
+    static rd_kafka_message_t *records[MAX_BATCH];
+    ssize_t count = rd_kafka_consume_batch_queue(queue, 0, records, (size_t)options.batch);
+    if (count > 0)
+        publish_batch(records, (size_t)count);
+    return count == options.batch;
+}
+
+/* --- the process -------------------------------------------------------------------------------------------------- */
+
+static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+    char error[256];
+    if (rd_kafka_conf_set(conf, name, value, error, sizeof error) != RD_KAFKA_CONF_OK)
+        fail("%s", error);
+}
+
+/* A consumer assigned to every partition at its end as of now: the offsets are asked for first, so that whoever sees
+ * the ready line can produce and lose nothing. */
+static rd_kafka_queue_t *open_kafka(void)
+{
+    char error[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    set(conf, "bootstrap.servers", options.kafka);
+    set(conf, "group.id", "limit");
+    set(conf, "enable.auto.commit", "false");
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof error);
+    if (!client)
+        fail("%s", error);
+    rd_kafka_poll_set_consumer(client);
+    rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(options.partitions);
+    for (int partition = 0; partition < options.partitions; partition++) {
+        int64_t low, high;
+        int failed = rd_kafka_query_watermark_offsets(client, options.topic, partition, &low, &high, 10000);
+        if (failed)
+            fail("%s [%d]: %s", options.topic, partition, rd_kafka_err2str(failed));
+        rd_kafka_topic_partition_list_add(partitions, options.topic, partition)->offset = high;
+    }
+    rd_kafka_assign(client, partitions);
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
+    uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(queue, kafka_fd, &one, sizeof one);
+    return queue;
+}
+
+static void serve_connection(const struct epoll_event *event)
+{
+    struct connection *connection = event->data.ptr;
+    int gone = event->events & (EPOLLERR | EPOLLHUP) || (event->events & EPOLLIN && read_client(connection) < 0);
+    if (!gone && event->events & EPOLLOUT)
+        gone = catch_up(connection) < 0 || send_rest(connection) < 0;
+    if (gone)
+        close_connection(connection);
+}
+
+static void run(rd_kafka_queue_t *queue)
+{
+    struct epoll_event events[256];
+    uint64_t wakeups;
+    int more = 1;
+    while (!ending) {
+        int count = epoll_wait(epoll_fd, events, 256, more ? 0 : -1);
+        for (int i = 0; i < count; i++)
+            if (events[i].data.ptr == &listen_fd)
+                accept_connections();
+            else if (events[i].data.ptr == &kafka_fd)
+                more = read(kafka_fd, &wakeups, sizeof wakeups) > 0 || more;
+            else
+                serve_connection(&events[i]);
+        if (more)
+            more = consume(queue);
+        forget_batches();
+    }
+}
+
+static void watch(int fd, void *tag)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void parse_options(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"kafka", required_argument, NULL, 'k'},  {"topic", required_argument, NULL, 't'},
+        {"listen", required_argument, NULL, 'l'}, {"partitions", required_argument, NULL, 'p'},
+        {"batch", required_argument, NULL, 'b'},  {"notsent-lowat", required_argument, NULL, 'n'},
+        {"keyed", no_argument, NULL, 'K'},        {"envelope", no_argument, NULL, 'E'},
+        {NULL, 0, NULL, 0}};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
+        switch (option) {
+        case 'k': options.kafka = optarg; break;
+        case 't': options.topic = optarg; break;
+        case 'l': options.listen = parse_address(optarg); break;
+        case 'p': options.partitions = atoi(optarg); break;
+        case 'b': options.batch = atoi(optarg); break;
+        case 'n': options.lowat = atoi(optarg); break;
+        case 'K': options.keyed = 1; break;
+        case 'E': options.envelope = 1; break;
+        default: exit(2);
+        }
+    if (!options.kafka || !options.topic || !options.listen.sin_family || options.batch > MAX_BATCH)
+        fail("usage: gateway --kafka HOST:PORT --topic T --listen HOST:PORT [--partitions N] [--batch N] [--keyed] "
+             "[--envelope] [--notsent-lowat BYTES]");
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv);
+    raise_descriptor_limit();
+    struct sigaction action = {.sa_handler = end};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    epoll_fd = epoll_create1(0);
+    kafka_fd = eventfd(0, EFD_NONBLOCK);
+    listen_fd = listen_at(&options.listen, SOCK_NONBLOCK);
+    rd_kafka_queue_t *queue = open_kafka();
+    watch(listen_fd, &listen_fd);
+    watch(kafka_fd, &kafka_fd);
+    printf("{\"event\":\"ready\",\"port\":%u,\"librdkafka\":\"%s\"}\n", ntohs(options.listen.sin_port),
+           rd_kafka_version_str());
+    fflush(stdout);
+    run(queue);
+    printf("{\"event\":\"ended\",\"records\":%llu,\"batches\":%llu,\"sends\":%llu,\"partial\":%llu,"
+           "\"handshakes\":%llu}\n",
+           statistics.records, statistics.batches, statistics.sends, statistics.partial, statistics.handshakes);
+    fflush(stdout);
+    _exit(0); /* nothing here that librdkafka's orderly end would save */
+}

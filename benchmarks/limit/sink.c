@@ -1,0 +1,558 @@
+/* The receiving side of every benchmark: thousands of WebSocket connections, every frame parsed, every record checked.
+ *
+ * Opens --connections to --connect at --path (%d stands for the connection's number), optionally sends a --command
+ * (a template too) after the handshake, and counts a connection as ready at once or with the first frame that contains
+ * --ready. Each connection's records must come as n = 0, 1, 2, ...; what is skipped, repeated or missing is counted,
+ * and a histogram takes now - t (record.h). With --ping-every it sends `ping` commands on a schedule and takes the
+ * time to their pongs instead.
+ *
+ * Prints one JSON line an event: ready, reached (every connection has what `expect` asked for), report. Reads from
+ * stdin: `expect N` (counted from the last reset; ends in a report after --settle, or --timeout), `reset`, `report`,
+ * `quit`. One thread: it reaches several million frames a second, and its report says how busy it was.
+ */
+#define _GNU_SOURCE
+#include "client.h"
+#include "histogram.h"
+#include "process.h"
+#include "record.h"
+#include <getopt.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define READ_BYTES (256u << 10)
+#define LONGEST_BYTES (16u << 20) /* a frame beyond it counts as a fault; the gateway's own limit is 8 MiB */
+#define CONNECTIONS_PER_ADDRESS 20000 /* Linux has 28,232 ephemeral ports for one pair of addresses */
+#define COMMAND_BYTES 4096
+#define CLOSE_CODES 16
+#define MAX_PINGS 65536
+
+enum phase { UNUSED, CONNECTING, HANDSHAKE, OPEN, READY, CLOSED };
+
+struct connection {
+    int fd;
+    enum phase phase;
+    uint32_t hint;    /* where the stamp was found in the last record */
+    uint64_t records; /* since the last reset */
+    uint64_t next;    /* sequence number wanted */
+    char *rest;       /* the beginning of a frame not complete yet */
+    size_t rest_length;
+};
+
+static struct {
+    struct sockaddr_in server;
+    const char *host, *path, *protocol, *command, *ready;
+    unsigned connections, ramp, pings;
+    double timeout, settle, ping_every;
+    uint64_t expect;
+    int once;
+} options = {.path = "/", .connections = 1, .ramp = 128, .timeout = 30, .settle = 0.1};
+static struct {
+    uint64_t frames, records, others, bytes, skipped, repeated, early, faults, refused, closed, pings;
+    uint64_t first_ns, last_ns;
+    struct histogram latency;
+} counts;
+static struct {
+    unsigned code;
+    uint64_t count;
+} close_codes[CLOSE_CODES];
+static struct connection *all;
+static unsigned opened, ready_count, failed_count; /* failed: gone before they were ready */
+static unsigned short_of;                          /* connections that still lack records */
+static uint64_t expected;                  /* records a connection, 0 = nothing is awaited */
+static uint64_t began_ns, deadline_ns;     /* CLOCK_MONOTONIC; deadline 0 = none */
+static double cpu_before;
+static int epoll_fd, input_ended, settling;
+static char *buffer;
+static uint64_t ping_due_ns[MAX_PINGS], ping_started_ns;
+static unsigned pings_sent;
+
+/* --- telling ------------------------------------------------------------------------------------------------------ */
+
+static double seconds_since(uint64_t then)
+{
+    return (double)(clock_ns(CLOCK_MONOTONIC) - then) / 1e9;
+}
+
+static double cpu_seconds(void)
+{
+    return (double)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9;
+}
+
+static void print_close_codes(void)
+{
+    printf(",\"close_codes\":{");
+    for (int i = 0; i < CLOSE_CODES && close_codes[i].count; i++)
+        printf("%s\"%u\":%llu", i ? "," : "", close_codes[i].code, (unsigned long long)close_codes[i].count);
+    printf("}");
+}
+
+/* The one report; `timed_out` tells whether it came because of the deadline. */
+static void report(int timed_out)
+{
+    uint64_t missing = 0;
+    for (unsigned i = 0; i < options.connections; i++)
+        missing += expected > all[i].records ? expected - all[i].records : 0;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {
+        {"connections", options.connections}, {"ready", ready_count}, {"frames", counts.frames},
+        {"records", counts.records}, {"others", counts.others}, {"bytes", counts.bytes}, {"missing", missing},
+        {"skipped", counts.skipped}, {"repeated", counts.repeated}, {"early", counts.early},
+        {"faults", counts.faults}, {"refused", counts.refused}, {"closed", counts.closed}, {"pings", counts.pings},
+        {"first_ns", counts.first_ns}, {"last_ns", counts.last_ns}};
+    printf("{\"event\":\"report\",\"timed_out\":%s", timed_out ? "true" : "false");
+    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++)
+        printf(",\"%s\":%llu", fields[i].name, (unsigned long long)fields[i].value);
+    printf(",\"elapsed_seconds\":%.6f,\"cpu_seconds\":%.6f", seconds_since(began_ns), cpu_seconds() - cpu_before);
+    print_close_codes();
+    printf(",\"latency_ns\":");
+    histogram_print(&counts.latency, stdout);
+    printf("}\n");
+    fflush(stdout);
+}
+
+static void tell(const char *event)
+{
+    printf("{\"event\":\"%s\",\"connections\":%u,\"seconds\":%.6f}\n", event, ready_count, seconds_since(began_ns));
+    fflush(stdout);
+}
+
+static void set_deadline(double seconds)
+{
+    deadline_ns = clock_ns(CLOCK_MONOTONIC) + (uint64_t)(seconds * 1e9);
+}
+
+/* Every connection has what was expected: keep reading for --settle, so that a repeat behind the last is seen. */
+static void reach(void)
+{
+    tell("reached");
+    settling = 1;
+    set_deadline(options.settle);
+}
+
+static void expect(uint64_t records)
+{
+    expected = records;
+    settling = 0;
+    short_of = 0;
+    for (unsigned i = 0; i < options.connections; i++)
+        short_of += all[i].records < expected;
+    set_deadline(options.timeout);
+    if (expected && !short_of)
+        reach();
+}
+
+static void reset(void)
+{
+    memset(&counts, 0, sizeof counts);
+    for (unsigned i = 0; i < options.connections; i++)
+        all[i].records = 0;
+    began_ns = clock_ns(CLOCK_MONOTONIC);
+    cpu_before = cpu_seconds();
+    expected = 0;
+    deadline_ns = 0;
+}
+
+/* --- a connection's life ------------------------------------------------------------------------------------------ */
+
+/* Writes a template with the connection's number for %d; a user's percent sign in it stays as it is. */
+static void fill(char *out, size_t size, const char *template, unsigned number)
+{
+    const char *mark = strstr(template, "%d"), *wide = strstr(template, "%06d");
+    if (wide)
+        snprintf(out, size, "%.*s%06u%s", (int)(wide - template), template, number, wide + 4);
+    else if (mark)
+        snprintf(out, size, "%.*s%u%s", (int)(mark - template), template, number, mark + 2);
+    else
+        snprintf(out, size, "%s", template);
+}
+
+static void count_close(unsigned code)
+{
+    int i = 0;
+    while (i < CLOSE_CODES - 1 && close_codes[i].count && close_codes[i].code != code)
+        i++;
+    close_codes[i].code = code;
+    close_codes[i].count++;
+}
+
+static void close_connection(struct connection *connection)
+{
+    if (connection->phase == CLOSED)
+        return;
+    counts.closed++;
+    if (connection->phase != READY && !failed_count++)
+        tell("failed");
+    connection->phase = CLOSED;
+    close(connection->fd);
+    free(connection->rest);
+    connection->rest = NULL;
+    connection->rest_length = 0;
+}
+
+/* Commands, pongs and closes are small and rare: when the kernel does not take one at once, the gateway is broken. */
+static void send_frame(struct connection *connection, unsigned char opcode, const char *payload, size_t length)
+{
+    char frame[COMMAND_BYTES + 16];
+    size_t size = write_masked(frame, opcode, payload, length);
+    if (send(connection->fd, frame, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
+        counts.faults++;
+}
+
+static void become_ready(struct connection *connection)
+{
+    connection->phase = READY;
+    if (++ready_count == options.connections)
+        tell("ready");
+}
+
+static void open_connection(unsigned number)
+{
+    struct connection *connection = &all[number];
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        fail("connection %u: %s", number, strerror(errno));
+    connection->fd = fd;
+    connection->phase = CONNECTING;
+    set_nodelay(fd);
+    if (number >= CONNECTIONS_PER_ADDRESS) {
+        struct sockaddr_in source = {.sin_family = AF_INET,
+                                     .sin_addr.s_addr = htonl(0x7F000001 + number / CONNECTIONS_PER_ADDRESS)};
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        bind(fd, (struct sockaddr *)&source, sizeof source);
+    }
+    if (connect(fd, (struct sockaddr *)&options.server, sizeof options.server) && errno != EINPROGRESS)
+        fail("connection %u: %s", number, strerror(errno));
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* At most --ramp connections are on their way at a time. */
+static void open_more(void)
+{
+    while (opened < options.connections && opened - ready_count - failed_count < options.ramp)
+        open_connection(opened++);
+}
+
+static void send_request(struct connection *connection)
+{
+    char path[COMMAND_BYTES], request[COMMAND_BYTES + 512];
+    fill(path, sizeof path, options.path, (unsigned)(connection - all));
+    size_t length = write_request(request, sizeof request, options.host, path, options.protocol);
+    if (send(connection->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) {
+        close_connection(connection);
+        return;
+    }
+    connection->phase = HANDSHAKE;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+/* Reads the answer's head. Returns the bytes it takes, 0 when it is not complete, -1 when it is a refusal. */
+static ptrdiff_t read_answer(struct connection *connection, const char *data, size_t size)
+{
+    char command[COMMAND_BYTES];
+    const char *end = memmem(data, size, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    if (memcmp(data, "HTTP/1.1 101", 12) != 0 || !memmem(data, (size_t)(end - data), CLIENT_ACCEPT, 28)) {
+        if (!counts.refused++)
+            fprintf(stderr, "refused: %.*s\n", (int)size, data);
+        return -1;
+    }
+    connection->phase = OPEN;
+    if (options.command) {
+        fill(command, sizeof command, options.command, (unsigned)(connection - all));
+        send_frame(connection, OPCODE_TEXT, command, strlen(command));
+    }
+    if (!options.ready)
+        become_ready(connection);
+    return end + 4 - data;
+}
+
+/* --- frames ------------------------------------------------------------------------------------------------------- */
+
+static void take_record(struct connection *connection, struct stamp stamp, uint64_t now)
+{
+    counts.records++;
+    if (stamp.sequence == connection->next) {
+        connection->next++;
+    } else if (stamp.sequence > connection->next) {
+        counts.skipped += stamp.sequence - connection->next;
+        connection->next = stamp.sequence + 1;
+    } else {
+        counts.repeated++; /* or out of order: then it was counted as skipped before */
+    }
+    counts.early += stamp.time_ns > now;
+    histogram_add(&counts.latency, stamp.time_ns > now ? 0 : now - stamp.time_ns);
+    if (++connection->records == expected && !--short_of)
+        reach();
+}
+
+static void take_pong(const char *payload, size_t length, uint64_t now)
+{
+    const char *id = memmem(payload, length, "\"id\":", 5);
+    unsigned number = id ? (unsigned)atoi(id + 5) : 0;
+    if (!number || number > pings_sent)
+        return;
+    histogram_add(&counts.latency, now - ping_due_ns[number]);
+    if (++counts.pings == options.pings)
+        reach();
+}
+
+static void take_other(struct connection *connection, const struct frame *frame, uint64_t now)
+{
+    counts.others++;
+    if (connection->phase == OPEN && options.ready &&
+        memmem(frame->payload, frame->length, options.ready, strlen(options.ready)))
+        become_ready(connection);
+    else if (options.pings && memmem(frame->payload, frame->length, "\"type\":\"pong\"", 13))
+        take_pong(frame->payload, frame->length, now);
+    else if (memmem(frame->payload, frame->length, "\"error\"", 7) && counts.faults++ < 3)
+        fprintf(stderr, "error: %.*s\n", (int)frame->length, frame->payload);
+}
+
+/* Returns -1 when the connection is over. */
+static int take_frame(struct connection *connection, const struct frame *frame, uint64_t now)
+{
+    struct stamp stamp;
+    counts.frames++;
+    if (frame->opcode == OPCODE_TEXT || frame->opcode == OPCODE_BINARY) {
+        if (record_read(frame->payload, frame->length, &connection->hint, &stamp))
+            take_record(connection, stamp, now);
+        else
+            take_other(connection, frame, now);
+    } else if (frame->opcode == OPCODE_PING) {
+        send_frame(connection, OPCODE_PONG, frame->payload, frame->length);
+    } else if (frame->opcode == OPCODE_CLOSE) {
+        const unsigned char *code = (const unsigned char *)frame->payload;
+        count_close(frame->length < 2 ? 1005 : (unsigned)code[0] << 8 | code[1]);
+        send_frame(connection, OPCODE_CLOSE, frame->payload, frame->length < 2 ? 0 : 2);
+        return -1;
+    }
+    return 0;
+}
+
+/* Takes every complete frame of `size` bytes; returns the bytes taken, -1 when the connection is over. */
+static ptrdiff_t take_frames(struct connection *connection, const char *data, size_t size, uint64_t now)
+{
+    struct frame frame;
+    ptrdiff_t taken;
+    size_t at = 0;
+    for (; (taken = read_frame(data + at, size - at, &frame)) > 0; at += (size_t)taken)
+        if (take_frame(connection, &frame, now) < 0)
+            return -1;
+    if (taken < 0) {
+        counts.faults++;
+        return -1;
+    }
+    return (ptrdiff_t)at;
+}
+
+/* Keeps what is left of the buffer until more of it comes. */
+static int keep_rest(struct connection *connection, const char *rest, size_t length)
+{
+    if (length > LONGEST_BYTES) {
+        counts.faults++;
+        return -1;
+    }
+    if (length > connection->rest_length || !length) {
+        free(connection->rest);
+        connection->rest = length ? allocate(length, 1) : NULL;
+    }
+    if (length)
+        memcpy(connection->rest, rest, length);
+    connection->rest_length = length;
+    return 0;
+}
+
+static void read_connection(struct connection *connection)
+{
+    size_t kept = connection->rest_length;
+    if (kept)
+        memcpy(buffer, connection->rest, kept);
+    ssize_t got = recv(connection->fd, buffer + kept, READ_BYTES, 0);
+    if (got < 0 && errno == EAGAIN)
+        return;
+    if (got <= 0) {
+        count_close(1006);
+        close_connection(connection);
+        return;
+    }
+    uint64_t now = clock_ns(CLOCK_REALTIME);
+    size_t size = kept + (size_t)got;
+    counts.bytes += (uint64_t)got;
+    if (!counts.first_ns)
+        counts.first_ns = now;
+    counts.last_ns = now;
+    ptrdiff_t taken = 0;
+    if (connection->phase == HANDSHAKE)
+        taken = read_answer(connection, buffer, size);
+    if (taken >= 0 && connection->phase >= OPEN) {
+        ptrdiff_t more = take_frames(connection, buffer + taken, size - (size_t)taken, now);
+        taken = more < 0 ? -1 : taken + more;
+    }
+    if (taken < 0 || keep_rest(connection, buffer + taken, size - (size_t)taken) < 0)
+        close_connection(connection);
+}
+
+/* --- pings -------------------------------------------------------------------------------------------------------- */
+
+static void start_pings(int timer_fd)
+{
+    uint64_t every = (uint64_t)(options.ping_every * 1e9);
+    struct itimerspec spec = {.it_interval = {(time_t)(every / NANOSECONDS), (long)(every % NANOSECONDS)}};
+    spec.it_value = spec.it_interval;
+    ping_started_ns = clock_ns(CLOCK_REALTIME);
+    timerfd_settime(timer_fd, 0, &spec, NULL);
+}
+
+/* Sends the pings that are due; their time is the schedule's, so that a stall of ours is not forgiven either. */
+static void send_pings(int timer_fd)
+{
+    uint64_t due = 0;
+    char command[64];
+    if (read(timer_fd, &due, sizeof due) != sizeof due)
+        return;
+    for (; due && pings_sent < options.pings; due--) {
+        pings_sent++;
+        ping_due_ns[pings_sent] = ping_started_ns + (uint64_t)(pings_sent * options.ping_every * 1e9);
+        int length = snprintf(command, sizeof command, "{\"type\":\"ping\",\"id\":%u}", pings_sent);
+        send_frame(&all[pings_sent % options.connections], OPCODE_TEXT, command, (size_t)length);
+    }
+}
+
+/* --- the process -------------------------------------------------------------------------------------------------- */
+
+static void obey(char *line, int timer_fd)
+{
+    if (strncmp(line, "expect ", 7) == 0)
+        expect(strtoull(line + 7, NULL, 10));
+    else if (strcmp(line, "reset") == 0)
+        reset();
+    else if (strcmp(line, "report") == 0)
+        report(0);
+    else if (strcmp(line, "pings") == 0)
+        start_pings(timer_fd), set_deadline(options.timeout);
+    else if (strcmp(line, "quit") == 0)
+        exit(0);
+    else
+        fail("unknown command: %s", line);
+}
+
+static void read_input(int timer_fd)
+{
+    static char input[1024];
+    static size_t used;
+    ssize_t got = read(0, input + used, sizeof input - 1 - used);
+    if (got <= 0) {
+        input_ended = 1;
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, 0, NULL);
+        return;
+    }
+    used += (size_t)got;
+    input[used] = 0;
+    char *line = input;
+    for (char *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        obey(line, timer_fd);
+    }
+    used = strlen(line);
+    memmove(input, line, used + 1);
+}
+
+/* What the deadline means: settled, or too late. */
+static void pass_deadline(void)
+{
+    deadline_ns = 0;
+    report(!settling);
+    settling = 0;
+    expected = 0;
+    if (options.once)
+        exit(0);
+}
+
+static int wait_ms(void)
+{
+    if (!deadline_ns)
+        return -1;
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    return now >= deadline_ns ? 0 : (int)((deadline_ns - now + 999999) / 1000000);
+}
+
+static void run(int timer_fd)
+{
+    struct epoll_event events[512];
+    while (!input_ended || deadline_ns) {
+        open_more();
+        int count = epoll_wait(epoll_fd, events, 512, wait_ms());
+        for (int i = 0; i < count; i++) {
+            struct connection *connection = events[i].data.ptr;
+            if (events[i].data.ptr == &input_ended)
+                read_input(timer_fd);
+            else if (events[i].data.ptr == &pings_sent)
+                send_pings(timer_fd);
+            else if (connection->phase == CONNECTING)
+                send_request(connection);
+            else
+                read_connection(connection);
+        }
+        if (deadline_ns && clock_ns(CLOCK_MONOTONIC) >= deadline_ns)
+            pass_deadline();
+    }
+}
+
+static void parse_options(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"connect", required_argument, NULL, 'c'}, {"connections", required_argument, NULL, 'n'},
+        {"path", required_argument, NULL, 'p'}, {"subprotocol", required_argument, NULL, 's'},
+        {"command", required_argument, NULL, 'C'}, {"ready", required_argument, NULL, 'r'},
+        {"expect", required_argument, NULL, 'e'}, {"timeout", required_argument, NULL, 't'},
+        {"settle", required_argument, NULL, 'S'}, {"ramp", required_argument, NULL, 'R'},
+        {"ping-every", required_argument, NULL, 'P'}, {"pings", required_argument, NULL, 'N'}, {NULL, 0, NULL, 0}};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
+        switch (option) {
+        case 'c': options.host = optarg; options.server = parse_address(optarg); break;
+        case 'n': options.connections = (unsigned)atoi(optarg); break;
+        case 'p': options.path = optarg; break;
+        case 's': options.protocol = optarg; break;
+        case 'C': options.command = optarg; break;
+        case 'r': options.ready = optarg; break;
+        case 'e': options.expect = strtoull(optarg, NULL, 10); break;
+        case 't': options.timeout = atof(optarg); break;
+        case 'S': options.settle = atof(optarg); break;
+        case 'R': options.ramp = (unsigned)atoi(optarg); break;
+        case 'P': options.ping_every = atof(optarg); break;
+        case 'N': options.pings = (unsigned)atoi(optarg); break;
+        default: exit(2);
+        }
+    if (!options.host || !options.connections || options.pings >= MAX_PINGS)
+        fail("usage: sink --connect HOST:PORT [--connections N] [--path P] [--subprotocol P] [--command TEXT] "
+             "[--ready TEXT] [--expect N] [--timeout SECONDS] [--settle SECONDS] [--ramp N] "
+             "[--pings N --ping-every SECONDS]");
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv);
+    raise_descriptor_limit();
+    buffer = allocate(LONGEST_BYTES + READ_BYTES, 1);
+    all = allocate(options.connections, sizeof *all);
+    epoll_fd = epoll_create1(0);
+    int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct epoll_event input = {.events = EPOLLIN, .data.ptr = &input_ended};
+    struct epoll_event timer = {.events = EPOLLIN, .data.ptr = &pings_sent};
+    input_ended = epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &input) != 0; /* a file or /dev/null has nothing to say */
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &timer);
+    began_ns = clock_ns(CLOCK_MONOTONIC);
+    if (options.expect) {
+        options.once = 1;
+        expect(options.expect);
+    }
+    run(timer_fd);
+    return 0;
+}
