@@ -1,0 +1,53 @@
+"""The console: a page that shows a topic's records as they come, served by the gateway itself.
+
+Plain files in `static/`: no build step, no framework, nothing fetched from elsewhere. `assets()` reads them once, at the
+start of the gateway, and fills in the names of the topics to offer; `HEADERS` go with every one of them. The page needs
+nothing else from the gateway than `/ws` (docs/protocol.md), so it runs with the rights of whoever opens it.
+"""
+
+from importlib.resources import files
+
+import msgspec
+
+CONTENT_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+# No inline script or style, nothing from another origin, no markup made from strings ('self' covers ws: and wss: too).
+HEADERS = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-cache"),  # the files have no version in their names
+)
+
+_SLOT = b'{"topics":[]}'  # what index.html holds in its place
+
+
+def assets(topics: list[str]) -> dict[str, tuple[str, bytes]]:
+    """Read the page: path -> (content type, body); `/` is the page, all else lies under `/console/`.
+
+    `topics` are offered for choosing, in this order; any other name can still be typed.
+    """
+    found = {}
+    for file in files(__name__).joinpath("static").iterdir():
+        content_type = CONTENT_TYPES[file.name.rpartition(".")[2]]
+        path = "/" if file.name == "index.html" else f"/console/{file.name}"
+        found[path] = (content_type, file.read_bytes())
+    content_type, page = found["/"]
+    found["/"] = (content_type, page.replace(_SLOT, _config(topics), 1))
+    return found
+
+
+def _config(topics: list[str]) -> bytes:
+    """Encode for a script element: JSON in which nothing can end the element (HTML 4.12.1.3)."""
+    return msgspec.json.encode({"topics": topics}).replace(b"<", b"\\u003c")

@@ -1,0 +1,253 @@
+/**
+ * The console: one subscription at a time, of a topic or of one key of it, and everything it brings on the page.
+ *
+ * The flow of a record: connection.js -> here (ring, meter, totals) -> records.js draws what is in sight, ten times a
+ * second at most. Everything kept is bounded: ENTRIES and CHARACTERS of records, 90 s of figures, 40 journal lines.
+ */
+import { Connection } from "./connection.js";
+import { Inspector } from "./inspector.js";
+import { Meter, Ring } from "./metrics.js";
+import { RecordList } from "./records.js";
+import { gapInWords } from "./rows.js";
+import { lossInWords, View } from "./view.js";
+
+const ENTRIES = 5_000;
+const CHARACTERS = 16 * 1024 ** 2; // of JSON as received: a few large records must not cost more than many small ones
+
+const REFUSALS = {
+  unknown_topic: (topic) => `This gateway has no topic “${topic}”, or does not expose it.`,
+  forbidden: (topic) => `Reading “${topic}” is not allowed here.`,
+  unauthenticated: () => "This gateway wants credentials first.",
+  too_many_subscriptions: () => "This connection has too many subscriptions.",
+  topic_deleted: (topic) => `The topic “${topic}” was deleted.`,
+  kafka_unavailable: () => "The gateway cannot reach Kafka.",
+};
+
+const { topics } = JSON.parse(document.getElementById("tailrace-config").textContent);
+const entries = { ring: new Ring(ENTRIES, CHARACTERS), total: 0 };
+const meter = new Meter();
+const received = new Map(); // partition -> records
+let totals = none();
+let subscription = null;
+let chosen = null; // {topic, key}
+
+const view = new View(topics, {
+  start,
+  stop,
+  pause: () => setPaused(!list.paused),
+  clear,
+  follow: () => setPaused(false),
+  connect: () => connection.open(),
+  copyPosition,
+});
+const list = new RecordList(document.getElementById("records"), entries, {
+  selected: (entry) => inspector.show(entry),
+  held: (newer) => view.newer(newer),
+});
+const inspector = new Inspector(document.getElementById("inspector"), {
+  closed: () => {
+    list.select(null);
+    document.getElementById("records").focus({ preventScroll: true });
+  },
+  filtered: (key) => start(chosen.topic, key),
+});
+const connection = new Connection(new URL("ws", location.href.replace(/^http/, "ws")), {
+  changed: (state, detail) => {
+    view.connection(state, detail);
+    if (state === "waiting" || state === "closed") {
+      view.note(lossInWords(detail), "bad");
+    } else if (state === "open") {
+      view.note("Connected.", "good");
+    }
+    showState();
+  },
+});
+
+// What people ask for
+
+/** `key`: null for every record. Whatever ran before is left, and its records with it. */
+function start(topic, key) {
+  leave();
+  chosen = { topic, key };
+  wipe();
+  setPaused(false);
+  view.subscription(topic, key);
+  history.replaceState(null, "", `#${new URLSearchParams(key === null ? { topic } : { topic, key })}`);
+  subscribe();
+}
+
+function subscribe() {
+  const { topic, key } = chosen;
+  view.fault(null);
+  subscription = connection.subscribe(key === null ? { topic } : { topic, keys: [key] }, listenerFor(topic));
+  showState();
+}
+
+function leave() {
+  subscription?.close();
+  subscription = null;
+}
+
+function stop() {
+  leave();
+  view.note(`Stopped ${chosen.topic}.`, "calm");
+  showState();
+}
+
+function setPaused(paused) {
+  if (paused !== list.paused) {
+    view.paused(paused);
+  }
+  if (paused) {
+    list.pause();
+  } else {
+    list.resume();
+  }
+  showState();
+}
+
+function clear() {
+  entries.ring.clear();
+  list.clear();
+  showState();
+}
+
+function wipe() {
+  clear();
+  meter.clear();
+  received.clear();
+  totals = none();
+  view.topicFacts("");
+  showFigures();
+}
+
+async function copyPosition() {
+  const offsets = [...(subscription?.position.offsets ?? [])].map(([partition, next]) => `${partition}=${next}`);
+  await navigator.clipboard.writeText(`offsets:${offsets.join(",")}`);
+  view.copied();
+}
+
+// What the gateway says
+
+function listenerFor(topic) {
+  return {
+    record,
+    gap: (gap) => {
+      totals.gaps++;
+      push({ kind: "gap", gap, at: Date.now(), characters: 0 });
+      view.note(gapInWords(gap), "bad");
+    },
+    subscribed: ({ topic_id: topicId, compacted }) => {
+      view.note(`${subscription.resuming ? "Continued" : "Subscribed to"} ${topic}.`, "good");
+      if (subscription.resuming) {
+        mark("Connected again; it goes on where it left off.", "good");
+      }
+      view.topicFacts(factsOf(topicId, compacted));
+      view.fault(null);
+      showState();
+    },
+    live: showState,
+    interrupted: () => mark("The connection was lost here.", "bad"),
+    waiting: (code) => view.fault(`${refusal(code, topic)} Asking again.`),
+    ended,
+  };
+}
+
+function record(message, characters) {
+  const now = Date.now();
+  const late = subscription.state === "live" && message.timestamp !== null ? now - message.timestamp : null;
+  const partition = String(message.partition);
+  meter.record(performance.now(), characters, late);
+  received.set(partition, (received.get(partition) ?? 0) + 1);
+  totals.records++;
+  totals.characters += characters;
+  totals.tombstones += message.tombstone ? 1 : 0;
+  push({ kind: "record", record: message, latency: late, characters });
+}
+
+/** The gateway may not have the kept place any more, or not offer to go back at all: say so, and go on from now. */
+function ended(code, message, resuming) {
+  if (resuming) {
+    mark(`It could not go on where it left off (${message}). From here on: the newest records.`, "bad");
+    view.note(`Could not resume ${chosen.topic}: ${message}`, "bad");
+    subscribe();
+    return;
+  }
+  subscription = null;
+  const words = refusal(code, chosen.topic);
+  view.fault(message ? `${words} ${message}` : words);
+  view.note(words, "bad");
+  showState();
+}
+
+function refusal(code, topic) {
+  return REFUSALS[code]?.(topic) ?? `The subscription ended (${code}).`;
+}
+
+function factsOf(topicId, compacted) {
+  const kind = { true: "compacted", false: "not compacted" }[compacted];
+  return [kind, topicId === null ? null : `id ${topicId}`].filter(Boolean).join(" · ");
+}
+
+function mark(text, tone) {
+  push({ kind: "note", text, tone, at: Date.now(), characters: 0 });
+}
+
+function push(entry) {
+  entry.seq = ++entries.total;
+  entries.ring.push(entry);
+  list.touch();
+}
+
+// What is shown
+
+function none() {
+  return { records: 0, characters: 0, tombstones: 0, gaps: 0 };
+}
+
+function showState() {
+  const [state, words] = stateInWords();
+  view.state(state, words);
+  const waiting = subscription === null ? "Nothing is running. Choose a topic, or start again." : "Waiting for the next record.";
+  view.empty(entries.ring.length > 0 ? null : waiting);
+}
+
+function stateInWords() {
+  if (subscription === null) {
+    return ["idle", "stopped"];
+  }
+  if (list.paused) {
+    return ["paused", "paused"];
+  }
+  const words = { new: "waiting", pending: "starting", "catching-up": "catching up", live: "live" };
+  return [subscription.state, words[subscription.state]];
+}
+
+function showFigures() {
+  view.totals(totals);
+  view.positions(subscription?.position ?? { offsets: new Map() }, received);
+  view.empty(entries.ring.length > 0 ? null : document.getElementById("empty").textContent);
+}
+
+setInterval(showFigures, 250);
+setInterval(() => {
+  meter.advance(performance.now());
+  view.meter(meter);
+}, 1000);
+
+document.getElementById("records").addEventListener("keydown", (event) => {
+  if (event.key === " ") {
+    event.preventDefault();
+    setPaused(!list.paused);
+  }
+});
+addEventListener("online", () => connection.state === "waiting" && connection.open());
+
+connection.open();
+const asked = new URLSearchParams(location.hash.slice(1));
+const first = asked.get("topic") ?? topics[0];
+if (first === undefined) {
+  showState();
+} else {
+  start(first, asked.get("key"));
+}

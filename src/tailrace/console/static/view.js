@@ -1,0 +1,207 @@
+/**
+ * All of the page but the table and the record beside it: the subscription form, the connection's state, the tiles and
+ * their charts, the position, the journal. It shows what it is told and says what was asked for; it decides nothing.
+ */
+import { Chart } from "./chart.js";
+import { inWords } from "./disconnect.js";
+import { element, setText } from "./element.js";
+import { clock, duration, rate, short, size, whole } from "./format.js";
+import { WINDOW_SECONDS } from "./metrics.js";
+
+const JOURNAL_LINES = 40;
+const byId = (id) => document.getElementById(id);
+
+const CONNECTION_WORDS = {
+  connecting: "Connecting",
+  open: "Connected",
+  waiting: "Reconnecting",
+  closed: "Disconnected",
+};
+
+export class View {
+  #countdown = null;
+  #rateChart = new Chart(byId("rate-chart"), { slots: WINDOW_SECONDS, format: short, floor: 10 });
+  #latencyChart = new Chart(byId("latency-chart"), { slots: WINDOW_SECONDS, format: duration, floor: 10 });
+
+  /** `listener`: start(topic, key or null), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
+  constructor(topics, listener) {
+    this.#offer(topics, listener);
+    byId("subscribe").addEventListener("submit", (event) => {
+      event.preventDefault();
+      listener.start(byId("topic").value.trim(), byId("key").value === "" ? null : byId("key").value);
+    });
+    byId("drop-key").addEventListener("click", () => listener.start(byId("stream-title").textContent, null));
+    const actions = { stop: "stop", pause: "pause", clear: "clear", newer: "follow", "copy-position": "copyPosition" };
+    for (const [id, action] of Object.entries(actions)) {
+      byId(id).addEventListener("click", () => listener[action]());
+    }
+    byId("banner").querySelector("button").addEventListener("click", () => listener.connect());
+    byId("copy-position").hidden = navigator.clipboard === undefined;
+  }
+
+  #offer(topics, listener) {
+    const buttons = topics.map((topic) => {
+      const button = element("button", { type: "button", className: "topic", textContent: topic, value: topic });
+      button.addEventListener("click", () => listener.start(topic, null));
+      return button;
+    });
+    byId("topics").append(...buttons);
+    byId("topics").hidden = topics.length === 0;
+  }
+
+  // The connection
+
+  connection(state, detail) {
+    byId("connection").dataset.state = state;
+    setText(byId("connection").querySelector(".words"), CONNECTION_WORDS[state]);
+    if (state === "open") {
+      byId("server").textContent = `${detail.server} · connection ${detail.connection}`;
+    }
+    if (state === "open" || state === "waiting" || state === "closed") {
+      this.#banner(state, detail);
+    }
+  }
+
+  /** Words for a screen reader once; the seconds count down for the eye alone. */
+  #banner(state, detail) {
+    clearInterval(this.#countdown);
+    byId("banner").hidden = state === "open";
+    byId("banner").dataset.state = state;
+    if (state === "open") {
+      return;
+    }
+    const next = state === "waiting" ? "Trying again." : "It will not be tried again by itself.";
+    byId("banner").querySelector("p").textContent = `${inWords(detail.code)} ${next}`;
+    const due = performance.now() + (detail.delay ?? 0);
+    const count = () => {
+      const left = Math.max(0, Math.ceil((due - performance.now()) / 1000));
+      setText(byId("banner").querySelector(".countdown"), state === "waiting" && left > 0 ? `${left} s` : "");
+    };
+    count();
+    this.#countdown = setInterval(count, 250);
+  }
+
+  // The subscription
+
+  /** `key`: null for every key. */
+  subscription(topic, key) {
+    byId("topic").value = topic;
+    byId("key").value = key ?? "";
+    setText(byId("stream-title"), topic);
+    byId("drop-key").hidden = key === null;
+    byId("drop-key").textContent = key ?? "";
+    document.title = `${topic} · Tailrace`;
+    for (const button of byId("topics").children) {
+      button.setAttribute("aria-pressed", String(button.value === topic));
+    }
+  }
+
+  /** `state`: idle, waiting, catching-up, live, paused, ended. */
+  state(state, words) {
+    byId("state").dataset.state = state;
+    setText(byId("state"), words);
+    byId("stop").disabled = state === "idle" || state === "ended";
+  }
+
+  paused(paused) {
+    byId("pause").setAttribute("aria-pressed", String(paused));
+    byId("pause").textContent = paused ? "Resume" : "Pause";
+  }
+
+  fault(words) {
+    byId("fault").hidden = words === null;
+    byId("fault").textContent = words ?? "";
+  }
+
+  empty(words) {
+    byId("empty").hidden = words === null;
+    setText(byId("empty"), words ?? "");
+  }
+
+  /** How many entries came since the table was held; null while it follows. */
+  newer(count) {
+    const shown = count !== null && count > 0;
+    byId("newer").hidden = !shown;
+    if (shown) {
+      setText(byId("newer"), `${whole(count)} newer`);
+    }
+  }
+
+  // Figures
+
+  totals({ records, characters, tombstones, gaps }) {
+    setText(byId("total-records"), whole(records));
+    setText(byId("total-size"), size(characters));
+    setText(byId("total-tombstones"), whole(tombstones));
+    setText(byId("total-gaps"), whole(gaps));
+    byId("total-gaps").classList.toggle("bad", gaps > 0);
+  }
+
+  meter(meter) {
+    const { rate: perSecond, characters, p50, p99, clocksDiffer } = meter.headline();
+    setText(byId("rate"), rate(perSecond));
+    setText(byId("throughput"), `${size(characters)}/s`);
+    setText(byId("p50"), p50 === null ? "–" : duration(p50));
+    setText(byId("p99"), p99 === null ? "–" : duration(p99));
+    setText(byId("latency-note"), clocksDiffer ? "this clock runs behind the records'" : "");
+    this.#rateChart.show([{ name: "", values: meter.rates(), color: "--accent", fill: true }]);
+    this.#latencyChart.show([
+      { name: "p99", values: meter.quantiles(0.99), color: "--p99" },
+      { name: "p50", values: meter.quantiles(0.5), color: "--accent", fill: true },
+    ]);
+  }
+
+  /** `position`: a Position; `received`: partition -> records. */
+  positions(position, received) {
+    const body = byId("positions").tBodies[0];
+    const partitions = [...position.offsets.keys()].sort((a, b) => a - b);
+    byId("positions").hidden = partitions.length === 0;
+    byId("positions-none").hidden = partitions.length > 0;
+    byId("copy-position").disabled = partitions.length === 0;
+    while (body.rows.length > partitions.length) {
+      body.deleteRow(-1);
+    }
+    const most = Math.max(1, ...received.values());
+    partitions.forEach((partition, index) => {
+      const row = body.rows[index] ?? positionRow(body);
+      const count = received.get(partition) ?? 0;
+      setText(row.cells[0], partition);
+      setText(row.cells[1].firstChild, whole(count));
+      row.cells[1].lastChild.style.transform = `scaleX(${count / most})`;
+      setText(row.cells[2], whole(position.offsets.get(partition)));
+    });
+  }
+
+  topicFacts(words) {
+    setText(byId("topic-facts"), words);
+  }
+
+  copied() {
+    byId("copy-position").textContent = "Copied";
+    setTimeout(() => (byId("copy-position").textContent = "Copy"), 1500);
+  }
+
+  note(words, tone) {
+    const line = element("li", { className: tone }, element("time", {}, clock(Date.now()).slice(0, 8)), words);
+    byId("activity").prepend(line);
+    while (byId("activity").children.length > JOURNAL_LINES) {
+      byId("activity").lastChild.remove();
+    }
+  }
+}
+
+function positionRow(body) {
+  const row = body.insertRow();
+  const partition = element("th", { scope: "row" });
+  const received = element("td", {}, element("span"), element("i", { className: "share" }));
+  row.append(partition, received, element("td"));
+  return row;
+}
+
+/** What became of a lost connection, for the journal and the table. */
+export function lossInWords({ code, reason, delay }) {
+  const name = reason ? `${code} ${reason}` : String(code);
+  const then = delay === undefined ? "" : ` Trying again in ${duration(Math.round(delay / 100) * 100)}.`;
+  return `${inWords(code)} (${name})${then}`;
+}
+
