@@ -27,9 +27,10 @@ BYTES: Final = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
-# Twelve digits: far above any sense (30,000 years in seconds), far below where a float or a C int64 loses one.
-_QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", re.ASCII)
-_LARGEST: Final = 2**63 - 1
+# Nineteen digits hold every C int64, and int() of many more would be slow (CVE-2020-10735).
+_QUANTITY: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", re.ASCII)
+_MOST_BYTES: Final = 2**63 - 1
+_MOST_SECONDS: Final = 100 * 366 * 86400  # a century: no clock or date arithmetic behind it overflows
 
 
 class UnitError(ValueError):
@@ -39,7 +40,10 @@ class UnitError(ValueError):
 def duration(written: object) -> float:
     """Seconds. Takes a string such as "250ms", "25s", "1.5h"; raises UnitError."""
     number, unit = _split(written, SECONDS, "a duration", "25s")
-    return float(number * SECONDS[unit])
+    seconds = float(number * SECONDS[unit])
+    if seconds > _MOST_SECONDS:
+        raise UnitError(f'"{written}" is more than a century')
+    return seconds
 
 
 def size(written: object) -> int:
@@ -48,7 +52,7 @@ def size(written: object) -> int:
     total = number * BYTES[unit]
     if total != int(total):
         raise UnitError(f'"{written}" is not a whole number of bytes')
-    if total > _LARGEST:
+    if total > _MOST_BYTES:
         raise UnitError(f'"{written}" is too large')
     return int(total)
 

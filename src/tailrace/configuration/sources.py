@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from tailrace.address import split_address
 from tailrace.configuration.lines import line_numbers
-from tailrace.configuration.setting import Path, Setting, fault, leaves, split_assignment
+from tailrace.configuration.setting import Path, Setting, leaves, split_assignment
 
 PREFIX: Final = "TAILRACE_"
 _NO_SETTING: Final = re.compile(
@@ -72,7 +73,7 @@ def value_of(text: str) -> object:
     try:
         document = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
-        if text[:1] in ('"', "'", "[", "{"):
+        if text[:1] in ('"', "'", "[", "{") and not _is_address(text):
             raise ValueError(f"not a TOML value: {_TOML_PLACE.sub('', str(error))}") from None
         return text
     if document.keys() == {"value"} and isinstance(document["value"], str | int | float | bool | list | dict):
@@ -112,4 +113,13 @@ def _syntax_fault(name: str, message: str) -> str:
     place = _TOML_PLACE.search(message)
     if place is None:
         return f"{name}: not TOML: {message}"
-    return fault("TOML", f"{name}:{place[1]}", _TOML_PLACE.sub("", message))
+    return f"{name}:{place[1]}: not TOML: {_TOML_PLACE.sub('', message)}"
+
+
+def _is_address(text: str) -> bool:
+    """`[::1]:8080` begins like a list, and is none."""
+    try:
+        split_address(text)
+    except ValueError:
+        return False
+    return True
