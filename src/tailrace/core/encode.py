@@ -1,0 +1,290 @@
+"""A Kafka record as the payload of a WebSocket message: JSON envelope, msgpack envelope or the bare value.
+
+Rules: whatever bytes a producer wrote, a JSON payload is valid UTF-8 and valid JSON, and nothing here raises because of
+them. One payload serves every subscriber, so the `id` is a blank slot of fixed width at the payload's head. A value
+is embedded as it stands, whitespace and newlines included: it is checked, never rewritten.
+
+The usual record (ASCII JSON below 1 KiB) meets one pass of msgspec and one scan for unusual numbers; the exact, slow
+checks run only when the cheap ones say that they could matter.
+
+Left out: WebSocket headers (`frame`), writing the id (`_fanout`), and which records are worth encoding.
+"""
+
+import gc
+from base64 import b64encode
+from itertools import accumulate
+from math import inf
+from re import compile as pattern
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from tailrace.core.frame import BINARY, TEXT
+
+MAX_DEPTH: Final = 512  # docs/protocol.md, "record"; Jackson 2.19 stops at 1,000, msgspec where Python's stack does
+MAX_NUMBER_DIGITS: Final = 1000  # Jackson 2.19, StreamReadConstraints.maxNumberLength; Python's int() stops at 4,300
+
+# What msgspec 0.22's Raw decoder checks, by experiment and in its source (json_skip): grammar, control characters in
+# strings, escapes, surrogate pairs, trailing bytes, NUL, a byte order mark. What it does not: UTF-8 inside strings and
+# keys (browsers close with 1007), the size of a number, and depth: RecursionError comes at 1,000 less the caller's.
+_check_grammar: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_quote: Final = msgspec.json.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+# A number is refused when it rounds to infinity (Go, serde_json, msgspec and RapidJSON refuse 1e999) or is longer than
+# MAX_NUMBER_DIGITS. Either takes an exponent of three digits or a run of a hundred digits. To find these with two
+# substring searches instead of a regular expression, every digit becomes 0, E becomes e, and the plus sign goes.
+# Other characters go because a shorter haystack is searched faster; comma, colon and minus keep numbers apart, and the
+# hexadecimal letters stay so that UUIDs look like exponents less often (one in four, instead of nine in ten).
+_SHAPE: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_NOT_IN_SHAPE: Final = bytes(set(range(256)) - set(b"0123456789abcdefABCDEF,:-"))
+_LONG_EXPONENT: Final = b"0e000"
+_LONG_DIGITS: Final = b"0" * 32  # a shorter needle is a cheaper search, and so many digits in a row are rare anyway
+_NUMBER: Final = pattern(rb"[0-9][-+.0-9eE]*")  # linear, and exact outside the strings of valid JSON
+
+_NESTING: Final = bytes.maketrans(b"[]{}", b"\x01\x00\x01\x00")
+_NOT_NESTING: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEP: Final = (-1, 1).__getitem__
+
+_JSON_SLOT: Final = b'{"id":    0,'  # docs/protocol.md: the id is padded to five characters
+_MSGPACK_SLOT: Final = b"\xa2id\xcd\x00\x00"  # uint 16, whatever the id
+_FIXMAP: Final = tuple(bytes((0x80 | n,)) for n in range(16))
+_NOT_AVAILABLE: Final = 0  # librdkafka's RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+_NO_TIMESTAMP: Final = -1  # RecordBatch.NO_TIMESTAMP (KIP-32)
+_NO_LIMIT: Final = 1 << 62
+
+
+class Record(Protocol):
+    """What is read of a `confluent_kafka.Message`. This layer knows its shape, not its library."""
+
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> Any: ...
+    def set_headers(self, headers: Any) -> None: ...
+
+
+class TooLarge(Exception):
+    """A bare value above `limits.max_record_bytes`: there is no message in which to say so."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"a value of {size_bytes} bytes is above the limit of {limit_bytes}")
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class Encoder:
+    """Payloads of one topic's records, each encoded once for all subscribers.
+
+    `value` is the topic's setting (docs/protocol.md, "record"): "auto", "json", "text" or "base64".
+    `max_record_bytes` bounds a payload, without its WebSocket header; `None` is no bound. A record above it becomes
+    the `gap` message in the same form and with the same slot.
+
+    `not_json` counts values that were not JSON although the topic says "json", `too_large` records above the bound;
+    both count encodings, so a record wanted in two formats counts twice where it concerns both.
+    """
+
+    def __init__(self, topic: str, value: str = "auto", max_record_bytes: int | None = None) -> None:
+        self.not_json = 0
+        self.too_large = 0
+        self._topic = topic
+        self._wants_json = value in ("auto", "json")
+        self._expects_json = value == "json"
+        self._wants_base64 = value == "base64"
+        self._max_bytes = _NO_LIMIT if max_record_bytes is None else max_record_bytes
+        self._json_heads: dict[int | None, bytes] = {}
+        self._msgpack_heads: dict[int | None, bytes] = {}
+
+    def json(self, record: Record) -> bytes:
+        """The payload of a text frame. It begins with `{"id":    0,`: a blank slot of five characters for the id."""
+        value = record.value()
+        end = b"}"
+        if value is None:
+            value, end = b"null", b',"tombstone":true}'
+        elif len(value) > self._max_bytes:
+            return self._json_gap(record)  # an envelope only adds: no need to look inside
+        elif not (self._wants_json and is_json(value)):
+            value, end = self._as_string(value)
+        partition = record.partition()
+        time = _milliseconds(record)
+        headers = _headers(record)
+        payload = b"".join(
+            (
+                self._json_heads.get(partition) or self._json_head(partition),
+                f'{record.offset()},"timestamp":{"null" if time is None else time},"key":'.encode(),
+                _json_key(record.key()),
+                b',"headers":[' + b",".join(map(_json_header, headers)) + b"]" if headers else b"",
+                b',"value":',
+                value,
+                end,
+            )
+        )
+        return payload if len(payload) <= self._max_bytes else self._json_gap(record)
+
+    def msgpack(self, record: Record) -> bytes:
+        r"""The payload of a binary frame. It begins with a fixmap header and `\xa2id\xcd\0\0`: the slot is the zeros.
+
+        Key, value and header values are `bin` as they stand in Kafka, whatever the topic's setting.
+        """
+        value = record.value()
+        if value is not None and len(value) > self._max_bytes:
+            return self._msgpack_gap(record)
+        partition = record.partition()
+        headers = _headers(record)
+        payload = b"".join(
+            (
+                _FIXMAP[8 + bool(headers) + (value is None)],
+                self._msgpack_heads.get(partition) or self._msgpack_head(partition),
+                _pack(record.offset()),
+                b"\xa9timestamp",
+                _pack(_milliseconds(record)),
+                b"\xa3key",
+                _pack(record.key()),
+                b"\xa7headers" + _pack(headers) if headers else b"",
+                b"\xa5value",
+                _pack(value),
+                b"\xa9tombstone\xc3" if value is None else b"",
+            )
+        )
+        return payload if len(payload) <= self._max_bytes else self._msgpack_gap(record)
+
+    def value(self, record: Record) -> tuple[int, bytes]:
+        """Opcode and payload of a `format=value` frame: text when the value is UTF-8, else binary.
+
+        A tombstone is an empty binary frame. Raises TooLarge.
+        """
+        value = record.value()
+        if value is None:
+            return BINARY, b""
+        if len(value) > self._max_bytes:
+            self.too_large += 1
+            raise TooLarge(len(value), self._max_bytes)
+        return (TEXT if _is_utf8(value) else BINARY), value
+
+    def _as_string(self, value: bytes) -> tuple[bytes, bytes]:
+        """A value that is not embedded, as a JSON string, and how its envelope ends."""
+        self.not_json += self._expects_json
+        text = None if self._wants_base64 else _text(value)
+        if text is None:
+            return _base64(value), b',"encoding":"base64"}'
+        return text, b',"encoding":"text"}'
+
+    def _json_head(self, partition: int | None) -> bytes:
+        fields = _quote({"type": "record", "topic": self._topic, "partition": partition})
+        head = self._json_heads[partition] = _JSON_SLOT + fields[1:-1] + b',"offset":'
+        return head
+
+    def _msgpack_head(self, partition: int | None) -> bytes:
+        fields = _pack({"type": "record", "topic": self._topic, "partition": partition})
+        head = self._msgpack_heads[partition] = _MSGPACK_SLOT + fields[1:] + b"\xa6offset"
+        return head
+
+    def _json_gap(self, record: Record) -> bytes:
+        return _JSON_SLOT + _quote(self._gap(record))[1:]
+
+    def _msgpack_gap(self, record: Record) -> bytes:
+        fields = self._gap(record)
+        return _FIXMAP[1 + len(fields)] + _MSGPACK_SLOT + _pack(fields)[1:]
+
+    def _gap(self, record: Record) -> dict[str, str | int | None]:
+        self.too_large += 1
+        offset = record.offset() or 0
+        place = {"topic": self._topic, "partition": record.partition()}
+        return {"type": "gap"} | place | {"from": offset, "to": offset + 1, "next": offset + 1, "reason": "too_large"}
+
+
+def is_json(value: bytes) -> bool:
+    """Whether `value` can stand in a JSON message: RFC 8259, UTF-8, and nothing that a parser in use refuses."""
+    # Depth comes first, so that the C stack is never deeper than MAX_DEPTH, whatever sys.setrecursionlimit() says.
+    if len(value) > 2 * MAX_DEPTH and _too_deep(value):
+        return False
+    try:
+        _check_grammar(value)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return _is_utf8(value) and (not _unusual_numbers(value) or _numbers_fit(_outside_strings(value)))
+
+
+def _is_utf8(data: bytes) -> bool:
+    """RFC 3629, so no surrogates and no overlong forms: what a text frame must be (RFC 6455, 8.1)."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unusual_numbers(value: bytes) -> bool:
+    shape = value.translate(_SHAPE, _NOT_IN_SHAPE)
+    return shape.find(_LONG_EXPONENT) >= 0 or shape.find(_LONG_DIGITS) >= 0
+
+
+def _numbers_fit(outside: bytes) -> bool:
+    """The exact rule, for what stands outside strings. Most that looked unusual was in one: hence the second look."""
+    if not _unusual_numbers(outside):
+        return True
+    return all(len(number) <= MAX_NUMBER_DIGITS and float(number) != inf for number in _NUMBER.findall(outside))
+
+
+def _too_deep(value: bytes) -> bool:
+    """Whether `value` nests deeper than MAX_DEPTH. Of broken JSON it may say so wrongly, which changes nothing.
+
+    Up to the first fault the count is exact, so a parser that stops there recurses no deeper than this allows.
+    """
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return False
+    nesting = _outside_strings(value).translate(_NESTING, _NOT_NESTING)
+    return any(map(MAX_DEPTH.__lt__, accumulate(map(_STEP, nesting))))
+
+
+def _outside_strings(value: bytes) -> bytes:
+    """What of valid JSON stands outside its strings. A backslash always begins an escape there, inside a string."""
+    return b"".join(value.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+
+
+def _text(data: bytes) -> bytes | None:
+    """`data` as a JSON string, or None when it is not UTF-8."""
+    try:
+        return _quote(data.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _base64(data: bytes) -> bytes:
+    return b'"' + b64encode(data) + b'"'
+
+
+def _json_key(key: bytes | None) -> bytes:
+    if key is None:
+        return b"null"
+    return _text(key) or _base64(key) + b',"key_encoding":"base64"'
+
+
+def _json_header(header: tuple[str, bytes | None]) -> bytes:
+    name, value = header
+    text = b"null" if value is None else _text(value) or _base64(value) + b',"base64"'
+    return b"[" + _quote(name) + b"," + text + b"]"
+
+
+def _milliseconds(record: Record) -> int | None:
+    kind, time = record.timestamp()
+    return None if kind == _NOT_AVAILABLE or time == _NO_TIMESTAMP else time
+
+
+def _headers(record: Record) -> list[tuple[str, bytes | None]] | None:
+    """The record's headers. A name that is not UTF-8 arrives as U+FFFD: the client library has no way to its bytes.
+
+    confluent_kafka 2.16 raises SystemError for such a record once, and from then on returns a list with a NULL in it,
+    which kills the process when it is touched. So this must be the first to ask, and puts a whole list in its place.
+    """
+    try:
+        headers: list[tuple[str, bytes | None]] | None = record.headers()
+    except SystemError:
+        # The garbage collector steps over a NULL, so a pair that has lost its name refers to one object only.
+        headers = [(h[0] if len(gc.get_referents(h)) == 2 else "\ufffd", h[1]) for h in record.headers()]
+        record.set_headers(headers)
+    return headers
