@@ -1,0 +1,193 @@
+"""Questions to the cluster, awaited: which partitions, which offsets, whose topic id, compacted or not.
+
+Rules: nothing blocks the loop (the AdminClient's futures wake it through the trio token, its blocking calls run in a
+thread); every call ends within 10 s, with an answer, `UnknownTopic` or `KafkaUnavailable`; calls may overlap; one
+request serves many partitions or topics.
+
+librdkafka's mock cluster has no controller, to which all `describe_*` requests go: there the metadata answers, with
+`topic_id` and `compacted` None.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import trio
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, though its stubs do not say so
+    AdminClient,
+    ClusterMetadata,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from tailrace.errors import KafkaUnavailable, UnknownTopic
+from tailrace.kafka import settings, topic
+from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.topic import Change, TopicDescription
+from tailrace.kafka.trouble import NO_SUCH_TOPIC, Trouble, in_words, trouble
+
+T = TypeVar("T")
+
+# At most two requests stand behind one call, and the protocol answers a command within 10 s.
+_REQUEST_SECONDS = 4.5
+# librdkafka keeps the time of a request; this guards against an answer that never comes.
+_GRACE_SECONDS = 0.3
+# The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
+_PROBE_TOPIC = "__tailrace_probe"
+_NO_CONTROLLER = -1
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+class Cluster:
+    """One admin client. `kafka`: the user's librdkafka settings."""
+
+    def __init__(self, kafka: Mapping[str, settings.Value], log: BrokerLog | None = None) -> None:
+        self._troubles: deque[Trouble] = deque(maxlen=32)
+        self._admin = AdminClient(
+            settings.admin(kafka),
+            error_cb=lambda error: self._troubles.append(trouble(error)),
+            logger=log or BrokerLog(),
+        )
+        self._has_controller = False
+
+    async def describe(self, name: str) -> TopicDescription:
+        """Raises `UnknownTopic`, `KafkaUnavailable`."""
+        _check_name(name)
+        described = (await self._look([name]))[name]
+        if described is None:
+            raise UnknownTopic(name)
+        return described
+
+    async def changes(self, known: Iterable[TopicDescription]) -> list[Change]:
+        """What became of these topics, by one request: new partitions, a new id, gone.
+
+        Raises `KafkaUnavailable`, and then nothing is known about any of them.
+        """
+        before = list(known)
+        return topic.changes(before, await self._look([each.name for each in before], with_policy=False))
+
+    async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Per partition the next offset for a read_committed reader who has read everything; one request.
+
+        Raises `UnknownTopic` (also when one of the partitions does not exist), `KafkaUnavailable`.
+        """
+        return await self._offsets(name, partitions, _LATEST)
+
+    async def beginnings(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Per partition the oldest offset the broker still has; raises as `ends` does."""
+        return await self._offsets(name, partitions, _EARLIEST)
+
+    async def topics(self) -> frozenset[str]:
+        """The names of all topics that our credentials may see. Raises `KafkaUnavailable`."""
+        return frozenset((await self._metadata(None)).topics)
+
+    async def probe(self, timeout_seconds: float) -> None:
+        """Asks any broker for something small; raises `KafkaUnavailable` with the reason in words."""
+        self._troubles.clear()
+        try:
+            await self._metadata(_PROBE_TOPIC, timeout_seconds)
+        except KafkaUnavailable as error:
+            raise KafkaUnavailable(in_words(self._troubles) if self._troubles else str(error)) from None
+
+    async def _look(self, names: list[str], with_policy: bool = True) -> dict[str, TopicDescription | None]:
+        """Per name what it is now, None when there is no such topic."""
+        if not names:
+            return {}
+        if not await self._can_describe():
+            return _from_metadata(names, await self._metadata(None))
+        # Sent together; the second one is a guest, and its refusal costs nothing.
+        policies = self._policies(names) if with_policy else {}
+        described = self._admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_SECONDS)
+        return {name: await _described(described[name], policies.get(name)) for name in names}
+
+    async def _can_describe(self) -> bool:
+        if not self._has_controller:
+            metadata = await self._metadata(_PROBE_TOPIC)
+            self._has_controller = metadata.controller_id != _NO_CONTROLLER
+        return self._has_controller
+
+    def _policies(self, names: list[str]) -> dict[str, Future[Any]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(resources, request_timeout=_REQUEST_SECONDS)
+        return {resource.name: future for resource, future in futures.items()}
+
+    async def _metadata(self, name: str | None, timeout_seconds: float = _REQUEST_SECONDS) -> ClusterMetadata:
+        try:
+            return await trio.to_thread.run_sync(self._metadata_blocking, name, timeout_seconds)
+        except KafkaException as error:
+            raise KafkaUnavailable(in_words([trouble(error)])) from None
+
+    def _metadata_blocking(self, name: str | None, timeout_seconds: float) -> ClusterMetadata:
+        try:
+            return self._admin.list_topics(*([] if name is None else [name]), timeout=timeout_seconds)
+        finally:
+            # The client's own error events and log lines wait for a poll; the futures do not.
+            self._admin.poll(0)
+
+    async def _offsets(self, name: str, partitions: Iterable[int], wanted: OffsetSpec) -> dict[int, int]:
+        _check_name(name)
+        asked = {TopicPartition(name, each): wanted for each in partitions}
+        if not asked:
+            return {}
+        answers = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_SECONDS
+        )
+        return {each.partition: (await _answer(future)).offset for each, future in answers.items()}
+
+
+def _check_name(name: str) -> None:
+    if not topic.is_legal(name):
+        raise UnknownTopic(f"{name!r} is not a topic name")
+
+
+async def _described(description: Future[Any], policy: Future[Any] | None) -> TopicDescription | None:
+    try:
+        found = await _answer(description)
+    except UnknownTopic:
+        return None
+    partitions = tuple(sorted(each.id for each in found.partitions))
+    return TopicDescription(found.name, str(found.topic_id), partitions, await _is_compacted(policy))
+
+
+async def _is_compacted(policy: Future[Any] | None) -> bool | None:
+    try:
+        return None if policy is None else "compact" in (await _answer(policy))["cleanup.policy"].value
+    except (KafkaUnavailable, UnknownTopic):
+        return None
+
+
+def _from_metadata(names: list[str], metadata: ClusterMetadata) -> dict[str, TopicDescription | None]:
+    found = {name: metadata.topics[name] for name in names if name in metadata.topics}
+    return {
+        name: TopicDescription(name, None, tuple(sorted(found[name].partitions))) if name in found else None
+        for name in names
+    }
+
+
+async def _answer(future: Future[T]) -> T:
+    """The future's result; raises `UnknownTopic` or `KafkaUnavailable` for what librdkafka says."""
+    answered = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    future.add_done_callback(lambda _: _wake(token, answered))
+    with trio.move_on_after(_REQUEST_SECONDS + _GRACE_SECONDS):
+        await answered.wait()
+    if not future.done():
+        raise KafkaUnavailable("no broker answers")
+    try:
+        return future.result()
+    except KafkaException as error:
+        what = trouble(error)
+        if what.name in NO_SUCH_TOPIC:
+            raise UnknownTopic(what.text) from None
+        raise KafkaUnavailable(in_words([what])) from None
+
+
+def _wake(token: trio.lowlevel.TrioToken, answered: trio.Event) -> None:
+    """In librdkafka's thread, perhaps after the loop has ended."""
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(answered.set)

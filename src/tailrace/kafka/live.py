@@ -1,0 +1,233 @@
+"""The live end of every open topic: one consumer, one thread, one hand-off per batch.
+
+Rules:
+- The consumer belongs to the poll thread alone. Everyone else leaves a command and rings the bell (`native`), which
+  ends the wait: a command is taken within a millisecond when nothing arrives, or after the batch in hand.
+- Partitions are assigned by hand and incrementally: no group, and what flows is not disturbed by what comes or goes.
+- A fault of a partition is told in the batch, librdkafka goes on by itself. An exception in the thread is ours, and
+  comes out of `run`.
+- While the receiver's channel is full the thread waits: pressure goes back to librdkafka's queue, and to Kafka.
+
+Left out: reading back (another consumer's work), and what a record means.
+"""
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+import trio
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tailrace.kafka import settings
+from tailrace.kafka.batch import NO_PARTITION, Batch, Fault, batch
+from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.native import Doorbell
+from tailrace.kafka.trouble import Trouble, trouble
+
+BEGINNING = -2
+"""In place of an offset: the oldest record the broker still has."""
+
+# consume(N, 0) holds the GIL for N records: 4 ms for 500, 12 ms for 10,000.
+MAX_RECORDS = 500
+
+# A wait costs a wake-up: 10 ms cost 1 % of a core, 20 ms 0.5 %, 1 s 0.01 % (measured). The bell makes it the last
+# resort only; 0.5 s still serves librdkafka's error events in time for `Health`.
+_WAIT_SECONDS = 0.5
+_WAIT_WITHOUT_BELL_SECONDS = 0.02
+
+Command = Callable[[Consumer], None]
+
+
+class LiveStatistics(msgspec.Struct, frozen=True):
+    """A moment of the poll thread: open topics and partitions, commands not yet taken, batches and records so far."""
+
+    topics: int
+    partitions: int
+    commands: int
+    batches: int
+    records: int
+
+
+class _Assignment(msgspec.Struct):
+    generation: int
+    partitions: set[int]
+    paused: bool = False
+
+
+class LiveConsumer:
+    """Records of the assigned partitions, in batches, from `run`; everything else may be called from any thread.
+
+    `kafka`: the user's librdkafka settings. `on_error`: called in the poll thread for each error event that concerns
+    no partition (a broker that is down); must not block.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, settings.Value],
+        on_error: Callable[[Trouble], None] = lambda _: None,
+        log: BrokerLog | None = None,
+    ) -> None:
+        self._settings = settings.consumer(kafka)
+        self._on_error = on_error
+        self._log = log or BrokerLog()
+        self._generations = itertools.count(1)
+        self._commands: deque[tuple[str, Command]] = deque()
+        self._bell: Doorbell | None = None
+        self._stopping = False
+        # From here on the poll thread's own.
+        self._assigned: dict[str, _Assignment] = {}
+        self._faults: list[Fault] = []
+        self._batches = 0
+        self._records = 0
+
+    async def run(self, send: trio.MemorySendChannel[Batch]) -> None:
+        """Reads until cancelled, and returns only when the thread has ended and the consumer is closed.
+
+        Closes `send` at the end. Raises what the thread raised; `trio.BrokenResourceError` when nobody receives.
+        """
+        async with send, trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_when_cancelled)
+            # A limiter of its own: the thread lives as long as the gateway and must not use up a place for others.
+            await trio.to_thread.run_sync(self._poll, send, limiter=trio.CapacityLimiter(1))
+            nursery.cancel_scope.cancel()
+
+    def assign(self, topic: str, offsets: Mapping[int, int]) -> int:
+        """Reads these partitions from these offsets (or `BEGINNING`), and no other of the topic; not paused.
+
+        Returns the generation that the batches carry from then on. Offsets that are gone come as faults.
+        """
+        generation = next(self._generations)
+        self._order(topic, functools.partial(self._do_assign, topic, dict(offsets), generation))
+        return generation
+
+    def extend(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Adds partitions to an assigned topic, in the same generation; nothing when it is not assigned.
+
+        A partition that is assigned already is moved, which is meant for one that a fault stopped: records of it
+        that are under way could not be told from the new ones.
+        """
+        self._order(topic, functools.partial(self._do_extend, topic, dict(offsets)))
+
+    def unassign(self, topic: str) -> None:
+        """Ends reading it; batches that still carry its records are under way."""
+        self._order(topic, functools.partial(self._do_unassign, topic))
+
+    def pause(self, topic: str) -> None:
+        """Stops fetching; what librdkafka holds is dropped, and fetched again by `resume`: nothing is lost."""
+        self._order(topic, functools.partial(self._do_pause, topic))
+
+    def resume(self, topic: str) -> None:
+        """Goes on behind the last record that was handed over."""
+        self._order(topic, functools.partial(self._do_resume, topic))
+
+    def statistics(self) -> LiveStatistics:
+        assigned = list(self._assigned.values())
+        partitions = sum(len(each.partitions) for each in assigned)
+        return LiveStatistics(len(assigned), partitions, len(self._commands), self._batches, self._records)
+
+    def _order(self, topic: str, command: Command) -> None:
+        self._commands.append((topic, command))
+        self._ring()
+
+    def _ring(self) -> None:
+        if (bell := self._bell) is not None:
+            bell.ring()
+
+    async def _stop_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._stopping = True
+            self._ring()
+
+    def _error_event(self, error: KafkaError) -> None:
+        self._on_error(trouble(error))
+
+    # The poll thread.
+
+    def _poll(self, send: trio.MemorySendChannel[Batch]) -> None:
+        error_callback = self._error_event  # one object: the bell knows the consumer by it
+        consumer = Consumer(self._settings, error_cb=error_callback, logger=self._log)
+        self._bell = bell = Doorbell(consumer, error_callback)
+        wait_seconds = _WAIT_SECONDS if bell.works else _WAIT_WITHOUT_BELL_SECONDS
+        try:
+            while not self._stopping:
+                self._take_commands(consumer)
+                self._hand_over(send, _consume(consumer, wait_seconds))
+        finally:
+            bell.close()
+            consumer.close()
+
+    def _take_commands(self, consumer: Consumer) -> None:
+        while self._commands:
+            topic, command = self._commands.popleft()
+            try:
+                command(consumer)
+            except KafkaException as error:
+                what = trouble(error)
+                self._faults.append(Fault(topic, NO_PARTITION, what.name, what.text))
+
+    def _hand_over(self, send: trio.MemorySendChannel[Batch], messages: list[Message]) -> None:
+        if not messages and not self._faults:
+            return
+        generations = {topic: each.generation for topic, each in self._assigned.items()}
+        arrived = batch(messages, generations)
+        arrived.faults += self._faults
+        self._faults.clear()
+        if not arrived:
+            return
+        self._batches += 1
+        self._records += sum(map(len, arrived.records.values()))
+        _send(send, arrived)
+
+    def _do_assign(self, topic: str, offsets: dict[int, int], generation: int, consumer: Consumer) -> None:
+        self._do_unassign(topic, consumer)
+        self._assigned[topic] = _Assignment(generation, set(offsets))
+        consumer.incremental_assign([TopicPartition(topic, each, offsets[each]) for each in offsets])
+
+    def _do_extend(self, topic: str, offsets: dict[int, int], consumer: Consumer) -> None:
+        if (assignment := self._assigned.get(topic)) is None:
+            return
+        if moved := assignment.partitions & offsets.keys():
+            consumer.incremental_unassign([TopicPartition(topic, each) for each in moved])
+        assignment.partitions |= offsets.keys()
+        added = [TopicPartition(topic, each, offsets[each]) for each in offsets]
+        consumer.incremental_assign(added)
+        if assignment.paused:
+            consumer.pause(added)
+
+    def _do_unassign(self, topic: str, consumer: Consumer) -> None:
+        if (assignment := self._assigned.pop(topic, None)) is not None and assignment.partitions:
+            consumer.incremental_unassign(_partitions(topic, assignment))
+
+    def _do_pause(self, topic: str, consumer: Consumer) -> None:
+        if (assignment := self._assigned.get(topic)) is not None and not assignment.paused:
+            assignment.paused = True
+            consumer.pause(_partitions(topic, assignment))
+
+    def _do_resume(self, topic: str, consumer: Consumer) -> None:
+        if (assignment := self._assigned.get(topic)) is not None and assignment.paused:
+            assignment.paused = False
+            consumer.resume(_partitions(topic, assignment))
+
+
+def _partitions(topic: str, assignment: _Assignment) -> list[TopicPartition]:
+    return [TopicPartition(topic, each) for each in assignment.partitions]
+
+
+def _consume(consumer: Consumer, wait_seconds: float) -> list[Message]:
+    """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
+    first = consumer.consume(1, wait_seconds)
+    return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first
+
+
+def _send(send: trio.MemorySendChannel[Batch], what: Batch) -> None:
+    try:
+        trio.from_thread.run_sync(send.send_nowait, what)
+    except trio.WouldBlock:
+        trio.from_thread.run(send.send, what)
+    except trio.BrokenResourceError:
+        trio.from_thread.check_cancelled()  # at shutdown the receiver may be gone first
+        raise

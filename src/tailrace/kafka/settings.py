@@ -1,0 +1,126 @@
+"""The settings of every librdkafka client: the gateway's defaults, the user's on top, what must not change last.
+
+Rules: the user's settings pass through as they stand, except the keys of `REASONS`, whose value the promises of the
+protocol hang on; naming one of those is a fault at configuration time, never overridden in silence. Callbacks and the
+logger are not settings: each client adds its own.
+"""
+
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaException
+
+from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.trouble import trouble
+
+Value = str | int | float | bool
+Settings = dict[str, Value]
+
+_COMMON: Settings = {
+    "client.id": "tailrace",
+    # The defaults wait up to 10 s between attempts: readiness has to follow the brokers within 10 s.
+    "reconnect.backoff.ms": 100,
+    "reconnect.backoff.max.ms": 1_000,
+    "socket.connection.setup.timeout.ms": 5_000,
+    "socket.keepalive.enable": True,
+    # Brokers close idle connections (10 min): normal, and not worth a line.
+    "log.connection.close": False,
+}
+
+_CONSUMER: Settings = {
+    # Per partition. 64 MiB by default: a paused or slow gateway would keep that much of every partition in memory.
+    "queued.max.messages.kbytes": 4_096,
+    # 1 s by default: how long a partition is left alone once its queue was full.
+    "fetch.queue.backoff.ms": 10,
+    "fetch.error.backoff.ms": 100,
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
+
+_PRODUCER: Settings = {"enable.idempotence": True, "linger.ms": 1}
+
+_FIXED_CONSUMER: Settings = {
+    # Needed for syntax only: without subscribe() and commits no broker ever hears of it.
+    "group.id": "tailrace",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # An offset that is gone becomes an error event instead of a silent jump.
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+}
+_FIXED_ADMIN: Settings = {"allow.auto.create.topics": False}
+_FIXED_PRODUCER: Settings = {"acks": "all", "delivery.report.only.error": False}
+
+_NO_GROUP = "the gateway reads without a consumer group"
+_OFFSETS = "the gateway keeps its own offsets"
+_ACKED = "a publish is answered only once the brokers hold it"
+_CODE = "takes code, not a value"
+REASONS: dict[str, str] = {
+    "group.id": _NO_GROUP,
+    "group.instance.id": _NO_GROUP,
+    "group.protocol": _NO_GROUP,
+    "group.remote.assignor": _NO_GROUP,
+    "partition.assignment.strategy": _NO_GROUP,
+    "enable.auto.commit": _OFFSETS,
+    "auto.commit.enable": _OFFSETS,
+    "enable.auto.offset.store": _OFFSETS,
+    "auto.offset.reset": "a hole in the log must be named, not jumped over",
+    "isolation.level": "a record is shown only once it is committed",
+    "enable.partition.eof": "the gateway follows control records by it",
+    "allow.auto.create.topics": "asking for a topic must not create it",
+    "acks": _ACKED,
+    "request.required.acks": _ACKED,
+    "delivery.report.only.error": _ACKED,
+    "transactional.id": "publishes are single records",
+    "test.mock.num.brokers": "that is `tailrace demo`",
+    "log.queue": "the gateway takes librdkafka's lines itself",
+    "log_cb": _CODE,
+    "logger": _CODE,
+    "error_cb": _CODE,
+    "stats_cb": _CODE,
+    "throttle_cb": _CODE,
+    "oauth_cb": _CODE,
+    "on_commit": _CODE,
+    "on_delivery": _CODE,
+    "default.topic.config": "is deprecated: set the topic's settings directly",
+}
+
+
+def consumer(kafka: Mapping[str, Value]) -> Settings:
+    """The settings of a consumer that is assigned partitions by hand and never commits."""
+    return _layered(_COMMON | _CONSUMER, kafka, _FIXED_CONSUMER)
+
+
+def admin(kafka: Mapping[str, Value]) -> Settings:
+    """The settings of the client that asks for metadata, offsets and configurations."""
+    return _layered(_COMMON, kafka, _FIXED_ADMIN)
+
+
+def producer(kafka: Mapping[str, Value]) -> Settings:
+    """The settings of the producer behind `publish`: idempotent, acknowledged by every in-sync replica."""
+    return _layered(_COMMON | _PRODUCER, kafka, _FIXED_PRODUCER)
+
+
+def faults(kafka: Mapping[str, Value]) -> tuple[str, ...]:
+    """What is wrong with the user's settings, each line beginning with its key; contacts no broker.
+
+    librdkafka itself is asked about names, values and files (certificates), so it reports one fault at a time.
+    """
+    fixed = tuple(f'"{key}" cannot be set: {REASONS[key]}' for key in kafka if key in REASONS)
+    if fixed:
+        return fixed
+    try:
+        # Without brokers: the client is built, checked and closed, and connects to nobody.
+        Consumer(_layered(_CONSUMER, kafka, _FIXED_CONSUMER | {"bootstrap.servers": ""}), logger=BrokerLog()).close()
+    except KafkaException as error:
+        return (trouble(error).text,)
+    return ()
+
+
+def _layered(defaults: Settings, kafka: Mapping[str, Value], fixed: Settings) -> Settings:
+    return {key: _spelled(value) for key, value in {**defaults, **kafka, **fixed}.items()}
+
+
+def _spelled(value: Value) -> Value:
+    """librdkafka's spelling: the binding would write a bool as `True`."""
+    return str(value).lower() if isinstance(value, bool) else value
