@@ -29,12 +29,21 @@ def read(arguments: Namespace) -> Config:
     """The configuration as `serve` would run it; raises ConfigError, the number of workers included."""
     faults = list(_workers(arguments.workers))
     try:
-        config = options.read(arguments, checks=(brokers, not_yet))
+        config = options.read(arguments, checks=(brokers, librdkafka, not_yet))
     except ConfigError as error:
         raise ConfigError(*error.faults, *faults) from None
     if faults:
         raise ConfigError(*faults)
     return config
+
+
+def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+    """What librdkafka, or the gateway on top of it, refuses in [kafka]; the library is asked, no broker is."""
+    from tailrace.kafka.settings import faults
+
+    for text in faults(config.kafka):
+        key = next((key for key in config.kafka if f'"{key}"' in text), None)
+        yield ("kafka", key) if key else ("kafka",), text.removeprefix(f'"{key}" ')
 
 
 def not_yet(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
