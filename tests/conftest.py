@@ -1,0 +1,51 @@
+"""Fixtures for every test: the real Kafka.
+
+`kafka` is one broker for the whole run (a topic per test keeps them apart); `own_kafka` is a broker that a test may
+stop, kill and restart. Without Java and Maven these tests are skipped, and the end of the run says so; with CI=true
+they fail instead.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.kafka_broker import Broker, Unavailable
+
+_missing: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The shared broker: `bootstrap`, `topic()`, `produce()`, `transaction()`, ... Not to be stopped."""
+    yield from _running(tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, for `kill()`, `stop()`, `start()`, `frozen()`."""
+    yield from _running(tmp_path)
+
+
+def _running(folder: Path) -> Iterator[Broker]:
+    try:
+        broker = Broker(folder)
+    except Unavailable as reason:
+        if os.environ.get("CI", "").lower() in {"true", "1"}:
+            pytest.fail(f"the real Kafka is required when CI=true: {reason}", pytrace=False)
+        _missing.append(str(reason))
+        pytest.skip("no real Kafka (see the end of the output)")
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _missing:
+        return
+    terminalreporter.section("THE TESTS ON A REAL KAFKA WERE SKIPPED", sep="!", red=True, bold=True)
+    terminalreporter.write_line(_missing[0])
+    terminalreporter.write_line(
+        "They need a Java 17 runtime and Maven (Debian: apt install default-jre-headless maven)."
+    )
