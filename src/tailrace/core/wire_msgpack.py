@@ -66,9 +66,10 @@ class MsgpackSubscribe(SubscribeWire, tag="subscribe"):
 
     def offsets(self, raw: Raw) -> dict[int, int]:
         try:
-            return without_repeats([(_PARTITION.decode(name), _OFFSET.decode(next)) for name, next in _map(bytes(raw))])
-        except msgspec.ValidationError as error:
+            pairs = [(_PARTITION.decode(name), _OFFSET.decode(next)) for name, next in _map(bytes(raw))]
+        except ValueError as error:
             raise ValueError(f"`from.offsets`: {error}") from None
+        return without_repeats(pairs)
 
 
 class MsgpackPublish(PublishWire, tag="publish"):
