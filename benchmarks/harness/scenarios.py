@@ -1,0 +1,100 @@
+"""What is asked of the gateway, as data: how it is measured, which figures count, and what they must reach.
+
+A relative figure is the subject's divided by the reference's in the same round; the others are absolute. Bounds are
+the project's own ("must"): deliveries per CPU second at least that share of the C limit, latencies at most that much.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from benchmarks.harness import measuring
+from benchmarks.harness.gateways import Shape
+from benchmarks.harness.load import Traffic
+from benchmarks.harness.measuring import Bench, Measurement
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One figure of a measurement. `bound` is the least (higher is better) or the most that it may be."""
+
+    name: str
+    bound: float
+    higher_is_better: bool = False
+    relative: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a value keeps the bound."""
+        return value >= self.bound if self.higher_is_better else value <= self.bound
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """`measure(bench, gateway name)` is one run; a scenario without relative metrics needs no reference."""
+
+    about: str
+    measure: Callable[[Bench, str], Measurement]
+    metrics: tuple[Metric, ...]
+
+    def needs_reference(self) -> bool:
+        """Whether the reference is measured beside the subject."""
+        return any(metric.relative for metric in self.metrics)
+
+
+def cost(bound: float) -> Metric:
+    """Deliveries per CPU second, as a share of the reference's."""
+    return Metric("deliveries_per_cpu_second", bound, higher_is_better=True, relative=True)
+
+
+BURST = Traffic(records=10_000)
+SCENARIOS = {
+    "burst-value": Scenario(
+        "10,000 records of 200 bytes at once, bare values to 1,000 connections",
+        partial(measuring.deliver, shape=Shape.VALUE, connections=1000, traffic=BURST),
+        (cost(0.5),),
+    ),
+    "burst-envelope": Scenario(
+        "the same as records of /ws",
+        partial(measuring.deliver, shape=Shape.ENVELOPE, connections=1000, traffic=BURST),
+        (cost(0.3),),
+    ),
+    "steady": Scenario(
+        "100 records a second to 1,000 connections, 5 s",
+        partial(measuring.deliver, shape=Shape.VALUE, connections=1000, traffic=Traffic(500, rate=100)),
+        (cost(0.75),),
+    ),
+    "latency": Scenario(
+        "10 records a second to 1,000 connections, 8 s: at 100 two cores are near saturation",
+        partial(measuring.deliver, shape=Shape.VALUE, connections=1000, traffic=Traffic(80, rate=10)),
+        (Metric("p50_ms", 1.5, relative=True), Metric("p99_ms", 2.0, relative=True)),
+    ),
+    "keyed": Scenario(
+        "5,000 records a second over 1,000 keys, each to the one connection that asked for its key, 4 s",
+        partial(
+            measuring.deliver,
+            shape=Shape.KEYED,
+            connections=1000,
+            traffic=Traffic(20_000, 5000, keys=1000, per_key=True),
+        ),
+        (cost(0.55),),
+    ),
+    "beside-burst": Scenario(
+        "200 pings, and a second topic at 50 records a second, while a burst goes to 5,000 connections",
+        partial(measuring.beside_burst, connections=5000, burst=BURST, pings=200, quiet=Traffic(records=200, rate=50)),
+        (Metric("ping_p99_ms", 50), Metric("quiet_p99_ms", 50)),
+    ),
+    "idle-memory": Scenario(
+        "resident memory of a connection subscribed to a quiet topic on /ws, 2,000 of them",
+        partial(measuring.idle_memory, shape=Shape.ENVELOPE, connections=2000),
+        (Metric("kib_per_connection", 28),),
+    ),
+    "idle-memory-stream": Scenario(
+        "the same on /topics",
+        partial(measuring.idle_memory, shape=Shape.VALUE, connections=2000),
+        (Metric("kib_per_connection", 28),),
+    ),
+    "idle-cpu": Scenario(
+        "CPU of opening 1,000 connections, and of having them with nothing to do",
+        partial(measuring.idle_cpu, shape=Shape.IDLE, connections=1000),
+        (Metric("idle_percent", 1.0), Metric("handshake_us", 450)),
+    ),
+}
