@@ -148,6 +148,7 @@ def test_set(assignment: str, key: str, value: object) -> None:
             "[limits]\nwrite_timeout = true",
             "limits.write_timeout ({}:2): true is no limit: write one, or false for off",
         ),
+        ("[limits]\nmax_subscriptions = 0", "limits.max_subscriptions ({}:2): expected int >= 1"),
         ("[tail]\nmax_bytes = false", "tail.max_bytes ({}:2): cannot be off: write how much"),
         ("[catchup]\nreaders = 0", "catchup.readers ({}:2): expected int >= 1"),
         ("[listen]\nconsole = 'yes'", "listen.console ({}:2): expected bool, got str"),
