@@ -12,8 +12,9 @@ export class Chart {
   #format;
   #floor;
   #pointer = null;
-  #scale = 0;
   #queued = false;
+  #style = null; // computed, for the colours
+  #scale = null; // {top, width, height} of the drawing
 
   /** `slots`: seconds across; `format(value)`: for labels; `floor`: the least top of the scale. */
   constructor(canvas, { slots, format, floor }) {
@@ -60,8 +61,6 @@ export class Chart {
       this.#readOut();
     }
   }
-
-  #style = null;
 
   /** Match the canvas to its size in device pixels, and clear it. Returns CSS pixels. */
   #fit() {
@@ -136,11 +135,8 @@ export class Chart {
     const area = new Path2D(line);
     area.lineTo(points.at(-1)[0], height - PAD.bottom);
     area.lineTo(points[0][0], height - PAD.bottom);
-    const gradient = this.#context.createLinearGradient(0, PAD.top, 0, height);
-    gradient.addColorStop(0, color);
-    gradient.addColorStop(1, "transparent");
-    this.#context.globalAlpha = 0.22;
-    this.#context.fillStyle = gradient;
+    this.#context.globalAlpha = 0.15;
+    this.#context.fillStyle = color;
     this.#context.fill(area);
     this.#context.globalAlpha = 1;
   }

@@ -1,6 +1,7 @@
 /** Numbers, times and sizes as the page shows them. Pure. */
 
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 /** 18,402 */
@@ -8,9 +9,9 @@ export function whole(number) {
   return grouped.format(number);
 }
 
-/** 0.33, 41, 9,870: as many digits as a rate is worth. */
+/** 0.3, 41, 9,870: as many digits as a rate is worth. */
 export function rate(number) {
-  return number < 10 ? precise.format(number) : grouped.format(number);
+  return number < 10 ? tenths.format(number) : grouped.format(number);
 }
 
 /** 950, 12.4k, 1.05M: short enough for an axis. */

@@ -35,7 +35,7 @@ export class Inspector {
       facts([
         ["Topic", record.topic],
         ["Partition", String(record.partition)],
-        ["Offset", whole(record.offset)],
+        ["Offset", String(record.offset)],
         ["Time", record.timestamp === null ? "none" : `${dayOf(record.timestamp)} ${clock(record.timestamp)}`],
         ["Delivered", latency === null ? "while catching up" : `${duration(Math.max(0, latency))} later`],
         ["Message", `${whole(characters)} characters`],
@@ -56,7 +56,7 @@ export class Inspector {
       only.addEventListener("click", () => this.#listener.filtered(key));
       title.append(only);
     }
-    return section(title, element("pre", { className: "block" }, key));
+    return section(title, element("pre", { className: "block wrapped" }, key));
   }
 }
 

@@ -1,15 +1,15 @@
 /**
  * The console: one subscription at a time, of a topic or of one key of it, and everything it brings on the page.
  *
- * The flow of a record: connection.js -> here (ring, meter, totals) -> records.js draws what is in sight, ten times a
- * second at most. Everything kept is bounded: ENTRIES and CHARACTERS of records, 90 s of figures, 40 journal lines.
+ * The flow of a record: connection.js, in worker.js -> here (ring, meter, totals) -> records.js draws what is in sight,
+ * ten times a second at most. Everything kept is bounded: ENTRIES and CHARACTERS of records, 90 s of figures, 40 journal lines.
  */
-import { Connection } from "./connection.js";
 import { Inspector } from "./inspector.js";
-import { Meter, Ring } from "./metrics.js";
+import { busiestKeys, Meter, Ring } from "./metrics.js";
 import { RecordList } from "./records.js";
+import { RemoteConnection } from "./remote.js";
 import { gapInWords } from "./rows.js";
-import { lossInWords, View } from "./view.js";
+import { KEYS_SHOWN, lossInWords, View } from "./view.js";
 
 const ENTRIES = 5_000;
 const CHARACTERS = 16 * 1024 ** 2; // of JSON as received: a few large records must not cost more than many small ones
@@ -33,6 +33,7 @@ let chosen = null; // {topic, key}
 
 const view = new View(topics, {
   start,
+  filter,
   stop,
   pause: () => setPaused(!list.paused),
   clear,
@@ -49,9 +50,9 @@ const inspector = new Inspector(document.getElementById("inspector"), {
     list.select(null);
     document.getElementById("records").focus({ preventScroll: true });
   },
-  filtered: (key) => start(chosen.topic, key),
+  filtered: filter,
 });
-const connection = new Connection(new URL("ws", location.href.replace(/^http/, "ws")), {
+const connection = new RemoteConnection(new URL("ws", location.href.replace(/^http/, "ws")), {
   changed: (state, detail) => {
     view.connection(state, detail);
     if (state === "waiting" || state === "closed") {
@@ -74,6 +75,11 @@ function start(topic, key) {
   view.subscription(topic, key);
   history.replaceState(null, "", `#${new URLSearchParams(key === null ? { topic } : { topic, key })}`);
   subscribe();
+}
+
+/** The same topic, one key of it or (null) all. */
+function filter(key) {
+  start(chosen.topic, key);
 }
 
 function subscribe() {
@@ -122,7 +128,7 @@ function wipe() {
 }
 
 async function copyPosition() {
-  const offsets = [...(subscription?.position.offsets ?? [])].map(([partition, next]) => `${partition}=${next}`);
+  const offsets = [...(subscription?.offsets ?? [])].map(([partition, next]) => `${partition}=${next}`);
   await navigator.clipboard.writeText(`offsets:${offsets.join(",")}`);
   view.copied();
 }
@@ -153,9 +159,7 @@ function listenerFor(topic) {
   };
 }
 
-function record(message, characters) {
-  const now = Date.now();
-  const late = subscription.state === "live" && message.timestamp !== null ? now - message.timestamp : null;
+function record(message, characters, late) {
   const partition = String(message.partition);
   meter.record(performance.now(), characters, late);
   received.set(partition, (received.get(partition) ?? 0) + 1);
@@ -175,7 +179,7 @@ function ended(code, message, resuming) {
   }
   subscription = null;
   const words = refusal(code, chosen.topic);
-  view.fault(message ? `${words} ${message}` : words);
+  view.fault(message ? `${words} The gateway says: ${message}` : words);
   view.note(words, "bad");
   showState();
 }
@@ -225,7 +229,7 @@ function stateInWords() {
 
 function showFigures() {
   view.totals(totals);
-  view.positions(subscription?.position ?? { offsets: new Map() }, received);
+  view.positions(subscription?.offsets ?? new Map(), received);
   view.empty(entries.ring.length > 0 ? null : document.getElementById("empty").textContent);
 }
 
@@ -233,6 +237,7 @@ setInterval(showFigures, 250);
 setInterval(() => {
   meter.advance(performance.now());
   view.meter(meter);
+  view.keys(busiestKeys(entries.ring, KEYS_SHOWN));
 }, 1000);
 
 document.getElementById("records").addEventListener("keydown", (event) => {
@@ -241,9 +246,8 @@ document.getElementById("records").addEventListener("keydown", (event) => {
     setPaused(!list.paused);
   }
 });
-addEventListener("online", () => connection.state === "waiting" && connection.open());
+addEventListener("online", () => connection.open());
 
-connection.open();
 const asked = new URLSearchParams(location.hash.slice(1));
 const first = asked.get("topic") ?? topics[0];
 if (first === undefined) {

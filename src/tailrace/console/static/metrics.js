@@ -57,6 +57,18 @@ export class Ring {
   }
 }
 
+/** The keys that came most among the entries, most first: at most `count` of [key, records]. Binary ones are left out. */
+export function busiestKeys(ring, count) {
+  const found = new Map();
+  for (let index = 0; index < ring.length; index++) {
+    const { record } = ring.at(index);
+    if (typeof record?.key === "string" && record.key_encoding === undefined) {
+      found.set(record.key, (found.get(record.key) ?? 0) + 1);
+    }
+  }
+  return [...found].sort(([, a], [, b]) => b - a).slice(0, count);
+}
+
 /** Counts of whole milliseconds: exact below 32, then 16 steps an octave (within 6 %), up to a day. */
 export class Histogram {
   counts = new Uint32Array(32 + 16 * 23);

@@ -7,9 +7,10 @@
  */
 import { buildRow } from "./rows.js";
 
-const FLUSH_MS = 100; // ten times a second is live to the eye, and all that ten thousand records a second cost
+const FLUSH_MS = 100; // ten times a second is live to the eye
+const FLOOD_MS = 250; // when every row is new each time nobody can read along: spare the machine
 const OVERSCAN = 6;
-const CALM_ROWS = 12; // more new rows than this at once are not highlighted
+const CALM_ROWS = 2; // more new rows than this at once are not highlighted
 
 export class RecordList {
   paused = false;
@@ -23,6 +24,7 @@ export class RecordList {
   #selected = null; // seq
   #pressed = null; // seq under the pointer when it went down: rows may have moved before the click
   #drawnAt = 0;
+  #pace = FLUSH_MS;
   #queued = false;
   #rowHeight = 30;
 
@@ -39,11 +41,11 @@ export class RecordList {
     new ResizeObserver(() => this.#resized()).observe(viewport);
   }
 
-  /** Something came, or changed: draw soon, at most every FLUSH_MS. */
+  /** Something came, or changed: draw soon. */
   touch() {
     if (!this.#queued) {
       this.#queued = true;
-      const wait = this.#drawnAt + FLUSH_MS - performance.now();
+      const wait = this.#drawnAt + this.#pace - performance.now();
       setTimeout(() => requestAnimationFrame(() => this.#draw()), Math.max(0, wait));
     }
   }
@@ -128,6 +130,7 @@ export class RecordList {
       kept.set(entry.seq, row);
     }
     this.#replace(kept, made);
+    this.#pace = made.length === shown ? FLOOD_MS : FLUSH_MS;
     this.#viewport.ariaRowCount = String(source.length + 1);
     this.#listener.held(this.#held === null ? null : this.#entries.total - this.#heldTotal);
   }

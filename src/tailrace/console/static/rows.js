@@ -1,6 +1,6 @@
 /** One row of the table, for each kind of entry. Built once; the list only moves it. */
 import { element } from "./element.js";
-import { clock, counted, duration, whole } from "./format.js";
+import { clock, counted, duration } from "./format.js";
 import { renderJson } from "./json.js";
 
 const PREVIEW_CHARACTERS = 320; // more than any screen is wide
@@ -78,10 +78,10 @@ function gapRow({ gap, at }) {
 export function gapInWords({ partition, from, to, next, reason }) {
   const why = REASONS[reason] ?? reason;
   if (to === null) {
-    return `Partition ${partition}: records from offset ${whole(from)} on are missing: ${why}. It goes on at ${whole(next)}.`;
+    return `Partition ${partition}: records from offset ${from} on are missing: ${why}. It goes on at ${next}.`;
   }
   const missing = counted(to - from, "offset");
-  return `Partition ${partition}: ${missing} missing, ${whole(from)} to ${whole(to - 1)}: ${why}. It goes on at ${whole(next)}.`;
+  return `Partition ${partition}: ${missing} missing, ${from} to ${to - 1}: ${why}. It goes on at ${next}.`;
 }
 
 function noteRow({ text, tone, at }) {

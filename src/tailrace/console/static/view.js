@@ -9,6 +9,7 @@ import { clock, duration, rate, short, size, whole } from "./format.js";
 import { WINDOW_SECONDS } from "./metrics.js";
 
 const JOURNAL_LINES = 40;
+export const KEYS_SHOWN = 8;
 const byId = (id) => document.getElementById(id);
 
 const CONNECTION_WORDS = {
@@ -20,17 +21,21 @@ const CONNECTION_WORDS = {
 
 export class View {
   #countdown = null;
+  #listener;
+  #running = null; // "topic key" of the form when it was last started
   #rateChart = new Chart(byId("rate-chart"), { slots: WINDOW_SECONDS, format: short, floor: 10 });
   #latencyChart = new Chart(byId("latency-chart"), { slots: WINDOW_SECONDS, format: duration, floor: 10 });
 
-  /** `listener`: start(topic, key or null), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
+  /** `listener`: start(topic, key or null), filter(key), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
   constructor(topics, listener) {
-    this.#offer(topics, listener);
+    this.#listener = listener;
+    this.#offer(topics);
+    byId("subscribe").addEventListener("input", () => this.#showStart());
     byId("subscribe").addEventListener("submit", (event) => {
       event.preventDefault();
       listener.start(byId("topic").value.trim(), byId("key").value === "" ? null : byId("key").value);
     });
-    byId("drop-key").addEventListener("click", () => listener.start(byId("stream-title").textContent, null));
+    byId("drop-key").addEventListener("click", () => listener.filter(null));
     const actions = { stop: "stop", pause: "pause", clear: "clear", newer: "follow", "copy-position": "copyPosition" };
     for (const [id, action] of Object.entries(actions)) {
       byId(id).addEventListener("click", () => listener[action]());
@@ -39,10 +44,10 @@ export class View {
     byId("copy-position").hidden = navigator.clipboard === undefined;
   }
 
-  #offer(topics, listener) {
+  #offer(topics) {
     const buttons = topics.map((topic) => {
       const button = element("button", { type: "button", className: "topic", textContent: topic, value: topic });
-      button.addEventListener("click", () => listener.start(topic, null));
+      button.addEventListener("click", () => this.#listener.start(topic, null));
       return button;
     });
     byId("topics").append(...buttons);
@@ -90,17 +95,31 @@ export class View {
     setText(byId("stream-title"), topic);
     byId("drop-key").hidden = key === null;
     byId("drop-key").textContent = key ?? "";
+    this.#running = this.#form;
     document.title = `${topic} · Tailrace`;
     for (const button of byId("topics").children) {
       button.setAttribute("aria-pressed", String(button.value === topic));
     }
   }
 
-  /** `state`: idle, waiting, catching-up, live, paused, ended. */
+  /** `state`: idle, paused, or the subscription's. */
   state(state, words) {
     byId("state").dataset.state = state;
     setText(byId("state"), words);
-    byId("stop").disabled = state === "idle" || state === "ended";
+    byId("stop").disabled = state === "idle";
+    this.#showStart();
+  }
+
+  get #form() {
+    return `${byId("topic").value.trim()} ${byId("key").value}`;
+  }
+
+  /** Start is there to be pressed when nothing runs, or something else is asked for than runs. */
+  #showStart() {
+    const stopped = byId("stop").disabled;
+    const changed = this.#form !== this.#running;
+    byId("start").disabled = !stopped && !changed;
+    setText(byId("start"), stopped || !changed ? "Start" : "Switch");
   }
 
   paused(paused) {
@@ -151,10 +170,10 @@ export class View {
     ]);
   }
 
-  /** `position`: a Position; `received`: partition -> records. */
-  positions(position, received) {
+  /** Both by partition: the next offset, and how many records came. */
+  positions(offsets, received) {
     const body = byId("positions").tBodies[0];
-    const partitions = [...position.offsets.keys()].sort((a, b) => a - b);
+    const partitions = [...offsets.keys()].sort((a, b) => a - b);
     byId("positions").hidden = partitions.length === 0;
     byId("positions-none").hidden = partitions.length > 0;
     byId("copy-position").disabled = partitions.length === 0;
@@ -168,7 +187,23 @@ export class View {
       setText(row.cells[0], partition);
       setText(row.cells[1].firstChild, whole(count));
       row.cells[1].lastChild.style.transform = `scaleX(${count / most})`;
-      setText(row.cells[2], whole(position.offsets.get(partition)));
+      setText(row.cells[2], String(offsets.get(partition)));
+    });
+  }
+
+  /** `keys`: [key, records], most first. */
+  keys(keys) {
+    const list = byId("keys");
+    list.parentElement.hidden = keys.length < 2;
+    while (list.children.length > keys.length) {
+      list.lastChild.remove();
+    }
+    keys.forEach(([key, count], index) => {
+      const line = list.children[index] ?? keyLine(list, (chosen) => this.#listener.filter(chosen));
+      line.firstChild.value = key;
+      setText(line.firstChild.children[0], key);
+      setText(line.firstChild.children[1], whole(count));
+      line.firstChild.lastChild.style.transform = `scaleX(${count / keys[0][1]})`;
     });
   }
 
@@ -196,6 +231,15 @@ function positionRow(body) {
   const received = element("td", {}, element("span"), element("i", { className: "share" }));
   row.append(partition, received, element("td"));
   return row;
+}
+
+function keyLine(list, chosen) {
+  const bar = element("i", { className: "share" });
+  const button = element("button", { type: "button", title: "Only this key" }, element("span"), element("span"), bar);
+  button.addEventListener("click", () => chosen(button.value));
+  const line = element("li", {}, button);
+  list.append(line);
+  return line;
 }
 
 /** What became of a lost connection, for the journal and the table. */
