@@ -1,0 +1,153 @@
+"""The front door: one accepted socket from its request head to an answer or a conversation.
+
+Rules: everything about a stranger is bounded before it is looked at (the head by bytes and seconds, connections by
+number); a refusal is an HTTP answer that says why; nothing a client does or fails to do raises past `handle`.
+"""
+
+import structlog
+import trio
+
+from tailrace.config import Config
+from tailrace.core.exposure import Exposure
+from tailrace.core.protocol import JSON as JSON_CODEC
+from tailrace.core.protocol import MSGPACK as MSGPACK_CODEC
+from tailrace.core.protocol import StreamRequest, parse_stream_target
+from tailrace.core.session import Session, Terms
+from tailrace.core.stream_target import PATH
+from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.client import Client, check
+from tailrace.gateway.stream import StreamClient, format_of
+from tailrace.gateway.topics import Start, Topics
+from tailrace.http.answers import refusal_answer, send_answer
+from tailrace.http.head import Head, NoRequest, Replay, read_head
+from tailrace.http.origin import origin_allowed
+from tailrace.http.refusal import DRAINING, FULL, NOT_FOUND, ORIGIN_NOT_ALLOWED, Refused, refusal_for
+from tailrace.http.static import StaticFiles
+from tailrace.http.upgrade import Upgrade, choose_subprotocol, upgrade
+from tailrace.websocket.connection import Connection, converse
+from tailrace.websocket.guard import Guard
+
+CODECS = {codec.name: codec for codec in (JSON_CODEC, MSGPACK_CODEC)}
+RETRY_SECONDS = 2  # suggested while Kafka does not answer, the gateway drains or is full
+
+_log = structlog.get_logger(__name__)
+
+
+class Door:
+    """Lets clients in. connections: those who talk now; `draining` refuses newcomers; limit: of open connections."""
+
+    def __init__(self, config: Config, topics: Topics, page: StaticFiles | None, limit: int) -> None:
+        self._config = config
+        self._topics = topics
+        self._exposure = Exposure(config.topics)
+        self._terms = Terms(self._exposure, config.limits.max_subscriptions)
+        self._page = page
+        self._limit = limit
+        self._inside = 0
+        self.connections: set[Connection] = set()
+        self.draining = False
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one socket and close it."""
+        self._inside += 1
+        try:
+            await self._serve(stream)
+        except Exception:  # noqa: BLE001  costs this connection, not the gateway
+            _log.exception("a connection failed, by a fault of ours")
+        finally:
+            self._inside -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        head_only = False
+        try:
+            head = await read_head(stream, self._config.limits.handshake_timeout or 1e9)
+            head_only = head.method == "HEAD"
+            await self._route(stream, head)
+        except NoRequest:
+            return
+        except Refused as refused:
+            await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
+
+    async def _route(self, stream: trio.SocketStream, head: Head) -> None:
+        if head.path == "/ws":
+            await self._multiplexed(stream, head, self._admit(head))
+        elif head.path.startswith(PATH):
+            await self._single(stream, head, self._admit(head))
+        else:
+            answer = None if self._page is None else self._page.answer(head)
+            if answer is None:
+                raise Refused(NOT_FOUND)
+            await send_answer(stream, answer, head_only=head.method == "HEAD")
+
+    def _admit(self, head: Head) -> Upgrade:
+        """A correct handshake from an origin that may; raises Refused."""
+        asked = upgrade(head)
+        if not origin_allowed(head.values(b"origin"), head.value(b"host"), self._config.listen.origins):
+            raise Refused(ORIGIN_NOT_ALLOWED)
+        if self.draining:
+            raise Refused(DRAINING.after(RETRY_SECONDS))
+        if self._inside > self._limit:
+            raise Refused(FULL.after(RETRY_SECONDS))
+        return asked
+
+    async def _multiplexed(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
+        chosen = choose_subprotocol(asked.offers, tuple(CODECS))
+        codec = CODECS[chosen] if chosen else JSON_CODEC
+        client = Client(Session(codec, self._terms), self._topics, self._config.limits)
+        await self._converse(stream, head, asked, chosen, frozenset({codec.opcode}), client)
+
+    async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
+        """The positions are fixed before the handshake is answered."""
+        chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
+        request, start = await self._start(head)
+        client = StreamClient(request, start, self._topics)
+        await self._converse(stream, head, asked, chosen, frozenset(), client)
+
+    async def _start(self, head: Head) -> tuple[StreamRequest, Start]:
+        try:
+            request = parse_stream_target(head.target)
+            exposed = self._exposure.find(request.topic)
+            if exposed is None or not exposed.subscribe:
+                raise UnknownTopic(request.topic)
+            check(request.subscribe())
+            return request, await self._topics.start(request.topic, format_of(request))
+        except CommandError as error:
+            raise Refused(refusal_for(error.code, error.message)) from None
+        except UnknownTopic as error:
+            raise Refused(refusal_for(ErrorCode.UNKNOWN_TOPIC, f"there is no topic {error}")) from None
+        except KafkaUnavailable as error:
+            raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, str(error)).after(RETRY_SECONDS)) from None
+
+    async def _converse(
+        self,
+        stream: trio.SocketStream,
+        head: Head,
+        asked: Upgrade,
+        subprotocol: str | None,
+        accepts: frozenset[int],
+        client: Client | StreamClient,
+    ) -> None:
+        limits = self._config.limits
+        guard = Guard(limits.max_message_bytes, limits.max_fragments, accepts)
+        replay = Replay(stream, asked.request(subprotocol), head.behind)
+        remote = remote_of(stream)
+
+        async def talk(connection: Connection) -> None:
+            self.connections.add(connection)
+            _log.debug("connected", connection=connection.id, remote=remote, path=head.path)
+            await client.talk(connection)
+
+        connection = await converse(replay, stream.socket, remote, guard, subprotocol, talk)
+        self.connections.discard(connection)
+        ending = connection.ending
+        assert ending is not None
+        _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
+
+
+def remote_of(stream: trio.SocketStream) -> str:
+    """The peer's address, for logs."""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return "gone"

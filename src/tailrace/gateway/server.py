@@ -1,0 +1,167 @@
+"""The gateway as one nursery tree: the poll thread, the pump, the watchers, two listeners, and the drain that ends
+them.
+
+    serve
+     ├── LiveConsumer.run      the poll thread, and its batches over a bounded channel
+     ├── Pump.run              batches into tails, tails to sockets
+     ├── Topics.tend           open topics: new partitions, deleted ones, unused ones
+     ├── Health.run            readiness
+     ├── watch                 keep-alive of all connections
+     ├── the admin listener
+     └── the public listener   a task per connection, whose writer lives in its own nursery
+
+SIGTERM or SIGINT: no more are let in, everyone is told to go (spread over the drain), and then the tree is cancelled
+from the top.
+"""
+
+import random
+import resource
+import signal
+import sys
+
+import msgspec
+import structlog
+import trio
+
+from tailrace.address import split_address
+from tailrace.config import Config
+from tailrace.console import assets
+from tailrace.core.exposure import Exposure
+from tailrace.disconnect import SHUTDOWN
+from tailrace.gateway.door import Door
+from tailrace.gateway.pump import Pump
+from tailrace.gateway.topics import Topics
+from tailrace.http.admin import Readiness, livez, readyz, serve_admin
+from tailrace.http.static import StaticFiles
+from tailrace.kafka.batch import Batch
+from tailrace.kafka.cluster import Cluster
+from tailrace.kafka.health import Health
+from tailrace.kafka.live import LiveConsumer
+from tailrace.websocket.keepalive import Times
+from tailrace.websocket.watch import watch
+
+BATCHES = 2  # in the channel: what else waits, waits in librdkafka's queue and in Kafka
+BACKLOG = 4096  # connections the kernel holds for us; a fleet that reconnects at once comes in thousands
+SWITCH_SECONDS = (
+    0.0005  # the poll thread gives up the GIL to the loop after that; Python's own 5 ms are a client's whole latency
+)
+SPARE_DESCRIPTORS = 128  # for Kafka, listeners, logs and answers to those who are refused
+SPREAD_SECONDS = 0.01  # a drain takes that long for each connection, when its time allows
+DRAIN_SHARE = 0.8  # of shutdown.timeout is for telling; the rest is for closing
+
+_log = structlog.get_logger(__name__)
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where the gateway listens: "HOST:PORT"; admin None: nowhere."""
+
+    public: str
+    admin: str | None
+
+
+async def serve(
+    config: Config,
+    *,
+    console: bool = False,
+    task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the gateway until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once it listens.
+
+    console: serve the page. OSError when an address cannot be listened on.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    limit = config.listen.connection_limit or raise_descriptor_limit()
+    cluster = Cluster(config.kafka)
+    health = Health(cluster)
+    live = LiveConsumer(config.kafka, health.note)
+    topics = Topics(live, cluster, config)
+    door = Door(config, topics, StaticFiles(assets(list(Exposure(config.topics).names))) if console else None, limit)
+    public = await listen(config.listen.address)
+    admin = [] if config.admin.address is None else await listen(config.admin.address)
+    send, receive = trio.open_memory_channel[Batch](BATCHES)
+    async with trio.open_nursery() as gateway:
+        gateway.start_soon(live.run, send)
+        gateway.start_soon(Pump(topics, receive, config.tail.max_bytes).run)
+        gateway.start_soon(topics.tend)
+        gateway.start_soon(health.run)
+        gateway.start_soon(watch, door.connections, times(config))
+        if admin:
+            routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
+            gateway.start_soon(trio.serve_listeners, lambda stream: serve_admin(stream, routes), admin)
+        addresses = Addresses(address_of(public), address_of(admin) if admin else None)
+        _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin)
+        task_status.started(addresses)
+        await _let_in(door, public, config.shutdown.timeout)
+        gateway.cancel_scope.cancel()
+
+
+async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: float) -> None:
+    """Accept until told to stop, then drain."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as clients:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(_accept, door, listeners, clients)
+                async for number in signals:
+                    _log.info("draining", signal=signal.Signals(number).name, connections=len(door.connections))
+                    break
+                door.draining = True
+                accepting.cancel_scope.cancel()
+            with trio.move_on_after(timeout):
+                await drain(door, timeout)
+            clients.cancel_scope.cancel()
+    _log.info("stopped")
+
+
+async def _accept(door: Door, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
+    await trio.serve_listeners(door.handle, listeners, handler_nursery=clients)
+
+
+async def drain(door: Door, timeout: float) -> None:
+    """Tell everyone to go, spread over the drain, and wait until they have gone. `retry_after_ms` is jittered over it
+    too."""
+    leaving = list(door.connections)
+    random.shuffle(leaving)
+    pause = min(SPREAD_SECONDS, DRAIN_SHARE * timeout / max(1, len(leaving)))
+    for connection in leaving:
+        connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
+        await trio.sleep(pause)
+    while door.connections:
+        for connection in list(door.connections):  # those that came in while the door was closing
+            connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
+        await trio.sleep(SPREAD_SECONDS)
+
+
+def readiness(door: Door, health: Health) -> Readiness:
+    """Whether clients should be sent here."""
+    if door.draining:
+        return Readiness(False, "draining")
+    return Readiness(health.ready, health.reason)
+
+
+def times(config: Config) -> Times:
+    """The clocks of keep-alive."""
+    limits = config.limits
+    return Times(limits.ping_interval, limits.pong_timeout, limits.write_timeout)
+
+
+async def listen(address: str) -> list[trio.SocketListener]:
+    """Listeners on every address that the host has; OSError names the address."""
+    host, port = split_address(address)
+    try:
+        return await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+
+
+def address_of(listeners: list[trio.SocketListener]) -> str:
+    """As it is written in a URL, with the port that the system chose when 0 was asked for."""
+    host, port = listeners[0].socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def raise_descriptor_limit() -> int:
+    """Use all the descriptors the system allows: how many of them are for connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(1, limit - SPARE_DESCRIPTORS)

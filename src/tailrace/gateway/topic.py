@@ -1,0 +1,177 @@
+"""One open topic: what arrived and is not encoded yet, and a tail for every format that somebody wants.
+
+Rules: records enter all tails in the order they arrived; a batch is encoded only when the live subscribers have
+nearly had the one before, so that a topic whose subscribers are many holds up neither memory nor the other topics;
+what waits before that is bounded by pausing the topic's partitions (`wants_pause`). Synchronous: the pump calls
+`turn` until there is nothing left to do.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import structlog
+
+from tailrace._fanout import JSON, MSGPACK, VALUE, Tail
+from tailrace.core.encode import Encoder, TooLarge
+from tailrace.core.frame import BINARY, TEXT
+
+PAUSE_BYTES = 4 * 1024 * 1024  # of values that wait to be encoded: about 50 ms of a burst
+RESUME_BYTES = 1024 * 1024
+AHEAD_BYTES = (
+    1024 * 1024
+)  # appended and not yet offered to all: large sends cost the least, the tail's memory bounds it
+PUMP_BYTES = 1024 * 1024  # offered between two checkpoints: about 250 sends, 1-2 ms
+
+_log = structlog.get_logger(__name__)
+
+
+class Arrived(msgspec.Struct, gc=False):
+    """Records of one topic from one batch, in order, and then the (partition, next offset) of partitions that ended."""
+
+    records: list[Any]
+    ends: list[tuple[int, int]]
+    size: int
+
+
+class OpenTopic:
+    """A topic that is being read.
+
+    positions: where reading began in every partition. users: subscriptions, and those about to be; `idle_since`
+    counts from the last.
+    """
+
+    def __init__(self, name: str, encoder: Encoder, positions: dict[int, int]) -> None:
+        self.name = name
+        self.tails: dict[int, Tail] = {}
+        self.users = 0
+        self.idle_since = 0.0
+        self.paused = False
+        self.consumed_records = 0
+        self._encoder = encoder
+        self._positions = dict(positions)
+        self._backlog: deque[Arrived] = deque()
+        self._backlog_bytes = 0
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The next offset of every partition that has not entered the tails."""
+        for tail in self.tails.values():
+            return tail.positions
+        return dict(self._positions)
+
+    def tail(self, format: int) -> Tail:
+        """The tail of this format; one that was not wanted until now begins where the others end."""
+        tail = self.tails.get(format)
+        if tail is None:
+            positions = self.positions
+            tail = self.tails[format] = Tail(format, [positions[partition] for partition in sorted(positions)])
+        return tail
+
+    def forget(self, format: int) -> int:
+        """Drop a tail that nobody reads: the bytes that this freed."""
+        self._positions = self.positions
+        return self.tails.pop(format).memory_bytes
+
+    def add_partition(self, partition: int, offset: int) -> None:
+        """A partition that exists from now on, read from its beginning."""
+        self._positions[partition] = offset
+        for tail in self.tails.values():
+            tail.add_partition(partition, offset)
+
+    def accept(self, records: list[Any], ends: Iterable[tuple[int, int]] = ()) -> None:
+        """Take what arrived, in order, to be encoded by `turn`."""
+        size = sum(map(len, records))
+        self.consumed_records += len(records)
+        self._backlog.append(Arrived(records, list(ends), size))
+        self._backlog_bytes += size
+
+    @property
+    def wants_pause(self) -> bool | None:
+        """True: stop reading it for now; False: go on; None: as it is."""
+        if not self.paused and self._backlog_bytes > PAUSE_BYTES:
+            return True
+        if self.paused and self._backlog_bytes < RESUME_BYTES:
+            return False
+        return None
+
+    def turn(self) -> tuple[bool, int]:
+        """Encode a batch if the live subscribers are near the end, then serve some of them.
+
+        Whether there is more to do, and by how many bytes the tails grew.
+        """
+        grown = 0
+        if self._backlog and all(tail.unserved_bytes < AHEAD_BYTES for tail in self.tails.values()):
+            grown = self._enter(self._backlog.popleft())
+        more = bool(self._backlog)
+        for tail in self.tails.values():
+            more |= tail.pump(PUMP_BYTES)
+            for outlet in tail.take_woken():
+                outlet.wake()
+        return more, grown
+
+    def _enter(self, arrived: Arrived) -> int:
+        self._backlog_bytes -= arrived.size
+        before = sum(tail.memory_bytes for tail in self.tails.values())
+        for format, tail in self.tails.items():
+            _APPEND[format](self._encoder, tail, arrived.records)
+            for partition, offset in arrived.ends:
+                tail.advance(partition, offset)
+        if not self.tails:
+            self._pass(arrived)
+        return sum(tail.memory_bytes for tail in self.tails.values()) - before
+
+    def _pass(self, arrived: Arrived) -> None:
+        """Nobody wants it in any format: only the place moves."""
+        for record in arrived.records:
+            self._positions[record.partition()] = record.offset() + 1
+        for partition, offset in arrived.ends:
+            self._positions[partition] = max(offset, self._positions[partition])
+
+
+def _append_json(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
+    for record in records:
+        try:
+            payload = encoder.json(record)
+        except Exception:  # noqa: BLE001  one record must not end the pipeline
+            _append_broken(tail, record)
+        else:
+            tail.append(TEXT, payload, record.partition(), record.offset(), record.key())
+
+
+def _append_msgpack(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
+    for record in records:
+        try:
+            payload = encoder.msgpack(record)
+        except Exception:  # noqa: BLE001  one record must not end the pipeline
+            _append_broken(tail, record)
+        else:
+            tail.append(BINARY, payload, record.partition(), record.offset(), record.key())
+
+
+def _append_value(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
+    for record in records:
+        try:
+            opcode, payload = encoder.value(record)
+        except TooLarge:
+            tail.append_hole(record.partition(), record.offset(), record.key())
+        except Exception:  # noqa: BLE001  one record must not end the pipeline
+            _append_broken(tail, record)
+        else:
+            tail.append(opcode, payload, record.partition(), record.offset(), record.key())
+
+
+def _append_broken(tail: Tail, record: Any) -> None:
+    """A fault of ours: whoever wanted this record is told, the others go on, and no byte of it is logged."""
+    _log.exception(
+        "a record could not be encoded", topic=record.topic(), partition=record.partition(), offset=record.offset()
+    )
+    tail.append_hole(record.partition(), record.offset(), record.key())
+
+
+_APPEND: dict[int, Callable[[Encoder, Tail, list[Any]], None]] = {
+    JSON: _append_json,
+    MSGPACK: _append_msgpack,
+    VALUE: _append_value,
+}

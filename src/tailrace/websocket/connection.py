@@ -1,0 +1,192 @@
+"""One WebSocket conversation from the handshake to a named ending: the boundary that no failure of a client passes.
+
+trio-websocket does the handshake, parsing, fragments, pongs, and the answer to a client's close. Closing is ours: its
+own raises out of its reader when a client's ping crosses our close frame (its issue 184), which would take the
+nursery down. Here the reader is cancelled first, the close frame goes out in line behind everything committed, and
+the client's own is waited for by the guard, a bounded time. Whatever else escapes becomes a Disconnect; only faults
+of ours are logged, with their traceback.
+"""
+
+import itertools
+import os
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import ProtocolError
+
+from tailrace.core.frame import frame
+from tailrace.disconnect import INTERNAL, PROTOCOL_ERROR, Disconnect
+from tailrace.websocket.guard import Guard, Violation
+from tailrace.websocket.keepalive import Pulse
+from tailrace.websocket.outlet import NO_STATUS, Outlet
+
+CLOSE_SECONDS = 5.0  # for what waits to leave, and for the client's close frame; websockets waits 10, ws 30
+CLOSE_READ_BYTES = 1024 * 1024  # read away meanwhile, so that our close frame is not lost to an RST
+CLOSE = 0x8
+LOST = Disconnect(1006, "lost")  # RFC 6455 7.1.5: the connection ended without a close frame
+
+_log = structlog.get_logger(__name__)
+_instance = os.urandom(3).hex()
+_numbers = itertools.count(1)
+
+
+class Ended(Exception):
+    """The conversation is over: nothing can be received any more. The ending has its name in `Connection.ending`."""
+
+
+class Connection:
+    """What a conversation has of its WebSocket.
+
+    id: unique among all gateways, for logs and the welcome. nursery: for tasks that end with it. remote: the peer's
+    address. on_end: called once with the ending, before the close frame: the last moment to say something.
+    retry_after_ms goes with an `end`.
+    """
+
+    __slots__ = (
+        "_ended", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery", "on_end", "outlet", "pulse",
+        "remote", "retry_after_ms", )  # fmt: skip
+
+    def __init__(self, outlet: Outlet, sock: trio.socket.SocketType, remote: str, nursery: trio.Nursery) -> None:
+        self.id = f"{_instance}-{next(_numbers)}"
+        self.outlet = outlet
+        self.nursery = nursery
+        self.remote = remote
+        self.pulse = Pulse(trio.current_time())
+        self.ending: Disconnect | None = None
+        self.by_gateway = False
+        self.retry_after_ms: int | None = None
+        self.on_end: Callable[[Disconnect], None] | None = None
+        self._socket = sock
+        self._ended: trio.CancelScope | None = None
+        self._websocket: WebSocketConnection | None = None
+
+    async def handshake(self, subprotocol: str | None) -> None:
+        """Answer the handshake with 101; raises Ended when the client is gone."""
+        request = await wrap_server_stream(self.nursery, self.outlet, message_queue_size=1, max_message_size=2**62)
+        try:
+            self._websocket = await request.accept(subprotocol=subprotocol)
+        except ConnectionClosed:
+            self._name(LOST)
+            raise Ended from None
+
+    async def receive(self) -> str | bytes:
+        """The client's next message; Ended when there will be none, by the client's doing or by `end`."""
+        if self.ending is None:
+            assert self._websocket is not None
+            with trio.CancelScope() as self._ended:
+                try:
+                    return await self._websocket.get_message()
+                except ConnectionClosed as closed:
+                    self._name(self._peer_ending(closed))
+        raise Ended
+
+    def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
+        """End it so, from any task; the first ending counts. `receive` raises Ended at once."""
+        if self.ending is None:
+            self._name(disconnect, by_gateway=True)
+            self.retry_after_ms = retry_after_ms
+        if self._ended is not None:
+            self._ended.cancel()
+
+    def _name(self, disconnect: Disconnect, by_gateway: bool = False) -> None:
+        if self.ending is None:
+            self.ending, self.by_gateway = disconnect, by_gateway
+
+    def _peer_ending(self, closed: ConnectionClosed) -> Disconnect:
+        if self.outlet.line.error or closed.reason is None:
+            sent = self.outlet.close_sent
+            return LOST if sent in (None, NO_STATUS) else Disconnect(int(sent or 0), "protocol_error")
+        return Disconnect(
+            closed.reason.code, "closed by the client" if closed.reason.code != LOST.code else LOST.reason
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Name what escaped from the conversation or from trio-websocket."""
+        if isinstance(error, Violation):
+            self._name(error.disconnect, by_gateway=True)
+        elif isinstance(error, (trio.BrokenResourceError, trio.ClosedResourceError, OSError, ConnectionClosed)):
+            self._name(LOST)
+        elif isinstance(error, ProtocolError):
+            self._name(PROTOCOL_ERROR)
+        elif not isinstance(error, Ended):
+            self._name(INTERNAL, by_gateway=True)
+            _log.error("a connection failed, by a fault of ours", connection=self.id, exc_info=error)
+
+    async def close(self) -> None:
+        """Say goodbye as far as the client listens, and give the descriptor back. Bounded by CLOSE_SECONDS."""
+        ending = self.ending or INTERNAL
+        try:
+            if self.on_end is not None:
+                self.on_end(ending)
+            if self.outlet.line.error or ending is LOST:
+                return
+            if self.outlet.close_sent is None and ending.code != LOST.code:
+                self.outlet.post(close_frame(ending))
+            with trio.move_on_after(CLOSE_SECONDS, shield=True) as goodbye:
+                await self.outlet.drain()
+                self._socket.shutdown(trio.socket.SHUT_WR)
+                await self._read_away()
+            if goodbye.cancelled_caught:
+                self.outlet.reset()
+        except OSError:
+            pass  # gone already: there is nobody to say goodbye to
+        finally:
+            self._socket.close()
+
+    async def _read_away(self) -> None:
+        """Until the client's close frame or its end of file. What it still said is nobody's."""
+        left = CLOSE_READ_BYTES
+        while left > 0 and not self.outlet.guard.closed:
+            data = await self._socket.recv(16384)
+            if not data:
+                return
+            left -= len(data)
+            try:
+                self.outlet.guard.feed(data)
+            except Violation:
+                return
+
+
+def close_frame(disconnect: Disconnect) -> bytes:
+    """RFC 6455 5.5.1: the code, then the reason."""
+    return frame(CLOSE, disconnect.code.to_bytes(2, "big") + disconnect.reason.encode())
+
+
+async def converse(
+    stream: trio.abc.Stream,
+    sock: trio.socket.SocketType,
+    remote: str,
+    guard: Guard,
+    subprotocol: str | None,
+    talk: Callable[[Connection], Awaitable[None]],
+) -> Connection:
+    """Shake hands, let `talk` have the connection, and close it, whatever happens: the connection, with its ending
+    named.
+
+    stream: gives the handshake to trio-websocket, then what the socket gives. Raises nothing but Cancelled.
+    """
+    connection: Connection | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            connection = Connection(Outlet(stream, sock, guard, nursery), sock, remote, nursery)
+            await connection.handshake(subprotocol)
+            await talk(connection)
+            nursery.cancel_scope.cancel()
+    except* Exception as failed:  # noqa: BLE001  every failure gets a name in Connection.fail
+        assert connection is not None
+        for error in leaves(failed):
+            connection.fail(error)
+    finally:
+        if connection is not None:
+            await connection.close()
+    return connection
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions of a group, those of groups in it included."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

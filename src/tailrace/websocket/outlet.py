@@ -1,0 +1,170 @@
+"""One connection's socket: trio-websocket talks through it, records leave past it, and both in one order.
+
+Everything that leaves is committed to the `Line` of the compiled core, at a frame boundary: the frames that trio-
+websocket makes (pongs, closes), the messages of the session, and, straight from the shared tail, the records. A
+writer task exists only while the kernel refuses bytes. What comes in passes the guard first. Neither direction ever
+raises for what the other end did but in trio's words.
+"""
+
+import errno
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Callable
+
+import trio
+
+from tailrace._fanout import BLOCKED, BROKEN, DONE, Line, Subscription
+from tailrace.websocket.guard import Guard
+
+ROOM_BYTES = 64 * 1024  # replies and pongs that may wait before the client is read no further
+FLUSH_BYTES = 256 * 1024  # a writer's step between checkpoints: about 0.3 ms of copying
+# trio sets 16 KiB, which cuts large sends into many; without any, one unread connection holds 4 MB in the kernel.
+UNSENT_BYTES = 128 * 1024
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; not in Python's socket module
+CLOSE_OPCODE = 0x88
+NO_STATUS = 1005  # RFC 6455 7.1.5: a close frame without a code
+
+
+class Outlet(trio.abc.Stream):
+    """The stream given to trio-websocket.
+
+    stream: the handshake to replay, then what the socket gives. nursery: where the writer runs, the connection's own.
+    on_dropped: told of subscriptions that cannot go on from the tail.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_closed",
+        "_nursery",
+        "_room",
+        "_socket",
+        "_stream",
+        "close_sent",
+        "guard",
+        "line",
+        "on_dropped",
+    )
+
+    def __init__(
+        self, stream: trio.abc.Stream, sock: trio.socket.SocketType, guard: Guard, nursery: trio.Nursery
+    ) -> None:
+        self._stream = stream
+        self._socket = sock
+        self._nursery = nursery
+        self._answered = False
+        self._closed = False
+        self._room: trio.Event | None = None
+        self.guard = guard
+        self.line = Line(sock.fileno(), owner=self)
+        self.close_sent: int | None = None
+        self.on_dropped: Callable[[list[Subscription]], None] | None = None
+        limit_unsent(sock)
+
+    # ------------------------------------------------------------------------------------------------ for trio-
+    # websocket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """What the client sent, past the guard. Raises its Violation."""
+        if self._closed:
+            raise trio.ClosedResourceError
+        data = await self._stream.receive_some(max_bytes)
+        if self._answered:
+            self.guard.feed(data)
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Whole frames of trio-websocket's, or its handshake answer. Waits only when the client leaves too many
+        unread."""
+        if self._closed:
+            raise trio.ClosedResourceError
+        if not self._answered:
+            await self._stream.send_all(data)
+            self._answered = True
+            return
+        if data:
+            self.post(bytes(data))
+        await self.room()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.room()
+
+    async def aclose(self) -> None:
+        """trio-websocket is done with it. The socket is closed by the connection, once everything has left."""
+        self._closed = True
+        await trio.lowlevel.checkpoint()
+
+    # ------------------------------------------------------------------------------------------------ for the
+    # connection
+
+    def post(self, frames: bytes) -> None:
+        """Send whole frames in line with the records. Never waits: see `room`."""
+        if frames[0] == CLOSE_OPCODE and self.close_sent is None:
+            self.close_sent = int.from_bytes(frames[2:4], "big") if frames[1] >= 2 else NO_STATUS
+        if self.line.post(frames):
+            self.wake()
+
+    async def room(self) -> None:
+        """Wait until few enough bytes wait, so that a client that asks and never reads is asked to read."""
+        while self.line.waiting_bytes > ROOM_BYTES and not self.line.error:
+            self._room = self._room or trio.Event()
+            await self._room.wait()
+        await trio.lowlevel.checkpoint()
+
+    def wake(self) -> None:
+        """Start the writer: the line asked for it."""
+        self._nursery.start_soon(self._write)
+
+    async def _write(self) -> None:
+        """Bring the line on until nothing waits and every subscription is live again."""
+        while True:
+            self._tell_dropped()
+            found = self.line.flush(FLUSH_BYTES)
+            if self._room is not None and (self.line.waiting_bytes <= ROOM_BYTES or found == BROKEN):
+                self._room.set()
+                self._room = None
+            if found in (DONE, BROKEN):
+                self._tell_dropped()
+                return
+            if found == BLOCKED:
+                await trio.lowlevel.wait_writable(self._socket)
+            else:
+                await trio.lowlevel.checkpoint()
+
+    def _tell_dropped(self) -> None:
+        dropped = self.line.take_dropped()
+        if dropped and self.on_dropped is not None:
+            self.on_dropped(dropped)
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """Committed bytes that the client's kernel has not acknowledged."""
+        return self.line.waiting_bytes + unsent_or_unacknowledged(self._socket)
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """Bytes that the client's kernel has acknowledged, the handshake's left out."""
+        return self.line.sent_bytes - unsent_or_unacknowledged(self._socket)
+
+    async def drain(self) -> None:
+        """Wait until everything that was committed has left, or the connection is gone. No subscription may be left."""
+        while self.line.flush(FLUSH_BYTES) == BLOCKED:
+            await trio.lowlevel.wait_writable(self._socket)
+
+    def reset(self) -> None:
+        """Give the connection up at once: the client's kernel hears RST, nothing that waits is sent."""
+        self.line.break_off(errno.ECONNABORTED)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def limit_unsent(sock: trio.socket.SocketType) -> None:
+    """Bound what the kernel takes beyond what it has sent; not every socket is TCP (tests use pairs)."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def unsent_or_unacknowledged(sock: trio.socket.SocketType) -> int:
+    """Bytes in the kernel's send queue that were not acknowledged (tcp(7), SIOCOUTQ)."""
+    queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    return int(struct.unpack("i", queued)[0])
