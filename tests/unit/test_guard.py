@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection
-from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from tailrace import disconnect
 from tailrace.core.frame import BINARY, TEXT
@@ -143,7 +143,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES, st.lists(st.integers(0, 5000)))
 @settings(deadline=None)
-def test_it_counts_the_frames_wsproto_writes_and_reads(messages: list[Message | Ping], cuts: list[int]) -> None:
+def test_it_counts_the_frames_wsproto_writes_and_reads(messages: list[TextMessage | Ping], cuts: list[int]) -> None:
     client, server = Connection(CLIENT), Connection(SERVER)
     data = b"".join(client.send(message) for message in messages)
     guard, read = Guard(None, None), 0
@@ -214,6 +214,16 @@ def test_nothing_is_looked_at_behind_a_close_frame() -> None:
     guard.feed(client_frame(0x8) + b"GET / HTTP/1.1")
     guard.feed(client_frame(TEXT, bytes(2 * MAX_BYTES)))
     assert guard.frames == 1
+
+
+def test_it_tells_when_the_close_frame_is_all_there() -> None:
+    guard, frame = Guard(None, None), client_frame(0x8, b"\x03\xe8bye")
+    for byte in frame:
+        assert not guard.closed
+        guard.feed(bytes([byte]))
+    assert guard.closed
+    guard.feed(b"and more")
+    assert guard.closed
 
 
 def test_pending_tells_what_is_still_to_come_of_a_frame() -> None:

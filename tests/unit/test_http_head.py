@@ -13,6 +13,8 @@ from tailrace.http import refusal
 from tailrace.http.head import Head, NoRequest, Replay, origin_form, read_head
 from tailrace.http.refusal import Refusal, Refused
 
+Pair = tuple[trio.abc.Stream, trio.abc.Stream]
+
 REQUEST = b"GET /topics/a%20b?from=latest&key=x HTTP/1.1\r\nHost: here\r\nX-Two: 1\r\nx-two: 2, 3\r\n\r\n"
 
 
@@ -118,6 +120,18 @@ async def test_the_deadline_is_for_the_whole_head(autojump_clock: trio.testing.M
     assert trio.current_time() == pytest.approx(10)
 
 
+async def test_without_a_deadline_it_waits(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+
+    async def late() -> None:
+        await trio.sleep(1e6)
+        await theirs.send_all(REQUEST)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(late)
+        assert (await read_head(ours, timeout=None)).raw == REQUEST
+
+
 async def test_a_client_that_leaves_is_nobody_to_answer() -> None:
     with pytest.raises(NoRequest) as raised:
         await read(b"GET / HT")
@@ -147,13 +161,10 @@ def test_the_absolute_form_of_a_target_is_taken(target: str, want: str) -> None:
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[tuple[trio.StapledStream, trio.StapledStream]]:
+async def pair() -> AsyncIterator[Pair]:
     ours, theirs = trio.testing.memory_stream_pair()
     async with ours, theirs:
         yield ours, theirs
-
-
-Pair = tuple[trio.abc.Stream, trio.abc.Stream]
 
 
 async def test_replay_gives_head_then_behind_then_the_stream(pair: Pair) -> None:
@@ -168,18 +179,23 @@ async def test_replay_gives_head_then_behind_then_the_stream(pair: Pair) -> None
     assert await theirs.receive_some() == b"answer"
 
 
-async def test_replay_holds_back_what_follows_until_the_answer(pair: Pair) -> None:
+async def test_replay_holds_back_what_follows_until_the_answer_is_out() -> None:
     """A reader that asks before the handshake is answered waits, and is given nothing that wsproto would lose."""
-    replay, got = Replay(pair[0], b"head", b"behind"), []
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    replay = Replay(ours, b"head", b"behind")
+    got: list[bytes | bytearray] = []
 
     async def reader() -> None:
-        got.extend([await replay.receive_some(), await replay.receive_some()])
+        while len(got) < 2:
+            got.append(await replay.receive_some())
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reader)
         await trio.testing.wait_all_tasks_blocked()
-        assert got == []
-        await replay.send_all(b"answer")
+        nursery.start_soon(replay.send_all, b"answer")
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == [b"head"]
+        assert await theirs.receive_some() == b"answer"
     assert got == [b"head", b"behind"]
 
 

@@ -1,6 +1,7 @@
 """Which requests are WebSocket handshakes, what the others get, and which subprotocol is chosen."""
 
 import base64
+from typing import Any
 
 import pytest
 from wsproto import ConnectionType, WSConnection
@@ -27,7 +28,7 @@ def head_of(*lines: tuple[str, str], method: str = "GET", version: str = "1.1") 
     return Head(method, "/ws", "/ws", version, headers, b"", b"")
 
 
-def handshake(method: str = "GET", version: str = "1.1", **changes: str | None) -> Head:
+def handshake(*, method: str = "GET", version: str = "1.1", **changes: str | None) -> Head:
     named = {name.replace("_", "-"): value for name, value in changes.items()}
     lines = {**HANDSHAKE, **named}
     return head_of(
@@ -64,7 +65,7 @@ def test_list_headers_may_be_spread_over_lines() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"upgrade": None}, {"upgrade": None, "connection": None}, {"upgrade": "h2c"}])
-def test_a_plain_request_is_told_to_upgrade(changes: dict[str, str | None]) -> None:
+def test_a_plain_request_is_told_to_upgrade(changes: dict[str, Any]) -> None:
     answer = refused(handshake(**changes))
     assert answer == refusal.UPGRADE_REQUIRED
     assert ("Upgrade", "websocket") in answer.headers

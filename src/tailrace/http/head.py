@@ -5,6 +5,7 @@ a head that is wrong is a named refusal, a client that says nothing gets nothing
 known. Parsing is h11's. What was read behind the head is kept. Left out: request bodies.
 """
 
+import math
 from typing import Any, Literal
 
 import h11
@@ -55,13 +56,13 @@ class Head(msgspec.Struct, frozen=True):
         return [member for member in members if member]
 
 
-async def read_head(stream: trio.abc.ReceiveStream, timeout: float, limit: int = HEAD_LIMIT_BYTES) -> Head:
-    """Read one request head; `timeout` seconds for all of it, `limit` bytes with what comes behind it.
+async def read_head(stream: trio.abc.ReceiveStream, timeout: float | None, limit: int = HEAD_LIMIT_BYTES) -> Head:
+    """Read one request head; `timeout` seconds for all of it (None: no end), `limit` bytes with what comes behind it.
 
     Raises Refused (MALFORMED, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, HTTP_VERSION) for a head to be answered, NoRequest
     when the client left, or said too little in time.
     """
-    with trio.move_on_after(timeout):
+    with trio.move_on_after(math.inf if timeout is None else timeout):
         try:
             return await _read_head(stream, limit)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -119,7 +120,7 @@ def origin_form(target: str) -> str:
 class Replay(trio.abc.Stream):
     """A stream whose first bytes were already read: gives `head`, then `behind`, then what `stream` gives.
 
-    Nothing after `head` is given before something was sent: an HTTP/1.1 server answers before it reads on, and
+    Nothing after `head` is given until something was sent: an HTTP/1.1 server answers before it reads on, and
     trio-websocket loses (and h11 hoards, unbounded) what it is given between a handshake and its answer.
     Everything else is `stream`'s. Costs two slots once the bytes are read.
     """
@@ -146,8 +147,10 @@ class Replay(trio.abc.Stream):
         return await self._stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        self._open()
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        finally:
+            self._open()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

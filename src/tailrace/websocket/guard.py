@@ -105,6 +105,11 @@ class Guard:
         """Bytes of the current frame still to come, 0 at a frame's boundary or within a header."""
         return self._skip
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client's close frame has come, all of it."""
+        return self._closed and not self._skip
+
     def feed(self, data: bytes | bytearray) -> None:
         """Look at the next bytes received. Raises Violation (then feed no more) with 1002, 1003 or 1009.
 
