@@ -124,7 +124,7 @@ async def test_without_a_deadline_it_waits(autojump_clock: trio.testing.MockCloc
     ours, theirs = trio.testing.memory_stream_pair()
 
     async def late() -> None:
-        await trio.sleep(1e6)
+        await trio.sleep(80_000)
         await theirs.send_all(REQUEST)
 
     async with trio.open_nursery() as nursery:
