@@ -1,0 +1,284 @@
+"""Which values may stand in a JSON message: a table of hostile ones, and a slow oracle for all others."""
+
+import json
+import subprocess
+import sys
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.unit.test_encode import Message, documents
+
+from tailrace.core.encode import MAX_DEPTH, MAX_NUMBER_DIGITS, Encoder, is_json
+
+PAD = b'"' + b"x" * 400 + b'"'  # small values take another way than those of usual size
+
+VALID = {
+    "whitespace around": b" \t\r\n1 \n",
+    "negative zero": b"-0",
+    "largest double": b"1.7976931348623157e308",
+    "exponent with leading zeros": b"1e0000000001",
+    "underflow": b"1e-999",
+    "underflow with 400 digits": b"1e-" + b"9" * 400,
+    "zero times anything": b"0e999",
+    "308 digits": b"9" * 308,
+    "300 digits and an exponent that makes them small": b"9" * 600 + b"e-500",
+    "longest fraction": b"0." + b"1" * (MAX_NUMBER_DIGITS - 2),
+    "longest negative": b"-0." + b"1" * (MAX_NUMBER_DIGITS - 2),
+    "above 2**53": b"12345678901234567890123",
+    "surrogate pair": b'"\\ud83d\\ude00"',
+    "escaped NUL": b'"\\u0000"',
+    "escaped solidus": b'"\\/"',
+    "DEL": b'"\x7f"',
+    "line separator": '"\u2028"'.encode(),
+    "last code point": '"\U0010ffff"'.encode(),
+    "empty key": b'{"":1}',
+    "duplicate keys": b'{"a":1,"a":2}',
+    "number as text": b'{"a":"1e999","' + b"9" * 400 + b'":"' + b"8" * 2000 + b'"}',
+    "number behind an escaped quote": b'["\\"1e999","\\\\",1,"\\\\\\"1e999"]',
+    "hexadecimal": b'["550e8400-e29b-41d4-a716-446655440000"]',
+}
+INVALID = {
+    "empty": b"",
+    "whitespace": b"  ",
+    "NUL": b"\x00",
+    "trailing NUL": b"{}\x00",
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "trailing garbage": b"{} x",
+    "two values": b"1 2",
+    "vertical tab": b"\x0b1",
+    "form feed": b"1\x0c",
+    "no-break space": b"\xc2\xa01",
+    "control character": b'"\x01"',
+    "newline in a string": b'"\n"',
+    "tab in a key": b'{"\t":1}',
+    "bad UTF-8 in a string": b'"\xff"',
+    "bad UTF-8 in a key": b'{"\xff":1}',
+    "cut UTF-8": b'"abc\xc3"',
+    "overlong": b'"\xc0\x80"',
+    "surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "above the last code point": b'"\xf4\x90\x80\x80"',
+    "high surrogate": b'"\\ud800"',
+    "high surrogate, then text": b'"\\ud800xxxxxxxx"',
+    "high surrogate, then an escape": b'"\\ud800\\nxxxxxx"',
+    "high surrogate, then a letter": b'"\\ud800\\u0041"',
+    "two high surrogates": b'"\\ud800\\ud800"',
+    "low surrogate": b'"\\udc00"',
+    "surrogate in a key": b'{"\\ud800":1}',
+    "bad hexadecimal": b'"\\u12g4"',
+    "bad escape": b'"\\x41"',
+    "leading zero": b"01",
+    "plus": b"+1",
+    "no integer": b".5",
+    "no fraction": b"1.",
+    "no exponent": b"1e+",
+    "minus": b"-",
+    "NaN": b"NaN",
+    "Infinity": b"-Infinity",
+    "underscore": b"1_0",
+    "hexadecimal number": b"0x10",
+    "overflow": b"1e999",
+    "overflow, upper case": b"[-1E+400]",
+    "overflow by rounding": b"1.7976931348623159e308",
+    "overflow with 400 digits": b"1e" + b"9" * 400,
+    "overflow with leading zeros": b"1e000000000000999",
+    "overflow by digits and exponent": b"1" * 250 + b"e99",
+    "overflow by digits": b"9" * 309,
+    "overflow by digits and fraction": b"9" * 310 + b".5",
+    "too many digits": b"1" * 5000,
+    "too long a fraction": b"0." + b"1" * (MAX_NUMBER_DIGITS - 1),
+    "too long an exponent": b"0e" + b"0" * (MAX_NUMBER_DIGITS - 1),
+    "case": b"True",
+    "cut literal": b"tru",
+    "trailing comma": b"[1,]",
+    "single quotes": b"{'a':1}",
+    "comment": b"/**/1",
+    "number as key": b"{1:1}",
+    "unclosed": b"[",
+    "unclosed string": b'"\\',
+    "wrong bracket": b"[}",
+}
+
+
+def nested(depth: int, opening: bytes = b"[", closing: bytes = b"]", inside: bytes = b"1") -> bytes:
+    return opening * depth + inside + closing * depth
+
+
+DEEP = {
+    "arrays": nested,
+    "objects": lambda depth: nested(depth, b'{"a":', b"}"),
+    "both": lambda depth: nested(depth // 2, b'[{"a":', b"}]", b"[1]" if depth % 2 else b"1"),
+    "brackets in strings": lambda depth: nested(depth, b'["]]}",', b"]", b'"[[{"'),
+    "escapes": lambda depth: nested(depth, rb'["\\","\"]]","\\\"]",', b"]", rb'"\\"'),
+    "among siblings": lambda depth: b"[" + b"[[1],{}]," * 700 + nested(depth - 1) + b",[]]",
+    "caterpillar": lambda depth: nested(depth - 9, b"[" + nested(8) + b",", b"]", nested(9)),
+}
+
+
+@pytest.mark.parametrize("value", VALID.values(), ids=VALID.keys())
+def test_valid(value: bytes) -> None:
+    assert is_json(value)
+    assert is_json(b"[" + PAD + b"," + value + b"," + PAD + b"]")
+
+
+@pytest.mark.parametrize("value", INVALID.values(), ids=INVALID.keys())
+def test_invalid(value: bytes) -> None:
+    assert not is_json(value)
+    assert not is_json(b"[" + PAD + b"," + value + b"," + PAD + b"]")
+
+
+@pytest.mark.parametrize("shape", DEEP.values(), ids=DEEP.keys())
+def test_depth(shape: Any) -> None:
+    assert is_json(shape(MAX_DEPTH - 1))
+    assert is_json(shape(MAX_DEPTH))
+    assert not is_json(shape(MAX_DEPTH + 1))
+    assert not is_json(shape(5000))
+
+
+def test_many_brackets_are_not_depth() -> None:
+    assert is_json(b"[" + b"[]," * 5000 + b'"' + b"[" * 5000 + b'"]')
+
+
+@pytest.mark.parametrize("value", [nested(200_000), b"[" * 200_000, nested(200_000, b'{"a":', b"}"), b"[{" * 100_000])
+def test_a_bottomless_value_is_text(value: bytes) -> None:
+    fields = json.loads(Encoder("t").json(Message(value)))
+    assert fields["encoding"] == "text"
+    assert fields["value"].encode() == value
+
+
+def test_the_stack_is_safe_without_the_guard_of_python() -> None:
+    program = """
+import sys
+from tailrace.core.encode import is_json
+sys.setrecursionlimit(10**9)
+deep = b"[" * 10**6, b'{"a":' * 10**6, b"[" * 10**6 + b"]" * 10**6, b'["', b"[" * 10**6
+assert not any(map(is_json, deep))
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False, env=environment)
+    assert run.returncode == 0, run.stderr.decode()
+
+
+def test_a_caller_near_the_end_of_the_stack_gets_text() -> None:
+    def call(depth: int) -> bytes:
+        return call(depth - 1) if depth else Encoder("t").json(Message(nested(500)))
+
+    assert b'"encoding":"text"' in call(600)
+
+
+def oracle(value: bytes) -> bool:
+    """The rule once more: Python's own parser, asked about each thing it is lenient with. Knows nothing of depth."""
+
+    def number(text: str) -> float:
+        if len(text.removeprefix("-")) > MAX_NUMBER_DIGITS or abs(float(text)) == inf:
+            raise ValueError(text)
+        return 0.0
+
+    def refuse(text: str) -> None:
+        raise ValueError(text)
+
+    def strings(found: Any) -> None:
+        if isinstance(found, str):
+            found.encode()  # UnicodeEncodeError is a ValueError: a lone surrogate
+        elif isinstance(found, list | tuple):
+            for each in found:
+                strings(each)
+
+    try:
+        strings(
+            json.loads(
+                value.decode("utf-8", "strict"),
+                parse_int=number,
+                parse_float=number,
+                parse_constant=refuse,
+                object_pairs_hook=list,
+            )
+        )
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [*VALID, *INVALID])
+def test_the_oracle_agrees_with_the_tables(name: str) -> None:
+    assert oracle((VALID | INVALID)[name]) == (name in VALID)
+
+
+long_digits = st.sampled_from(["9" * 99, "1" * 310, "0" * 1000, "308", "309"])
+digits = st.text("0123456789", min_size=1, max_size=6) | long_digits
+numbers = st.tuples(
+    st.sampled_from(["", "-", "+", "0"]),
+    digits,
+    st.just("") | digits.map(".{}".format),
+    st.just("") | st.tuples(st.sampled_from(["e", "E", "e+", "E+", "e-", "."]), digits).map("".join),
+).map("".join)
+syntax = [b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a"', b'"":', b" ", b"\n", b"true", b"null", PAD]
+strange = [
+    b"\\",
+    b"\\u",
+    b"\\ud83d",
+    b"\\ude00",
+    b"\\n",
+    b"0e000",
+    b"1e400",
+    b"\x00",
+    b"\x1f",
+    b"\xff",
+    "é😀\u2028".encode(),
+]
+fragments = st.lists(st.sampled_from([*syntax, *strange]) | numbers.map(str.encode), max_size=12).map(b"".join)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A valid document with one short stretch replaced, so that most of it reaches the parsers' later stages."""
+    document = draw(documents)
+    value = json.dumps(document, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
+    at = draw(st.integers(0, len(value)))
+    return value[:at] + draw(fragments | st.binary(max_size=2)) + value[at + draw(st.integers(0, 2)) :]
+
+
+@st.composite
+def padded(draw: st.DrawFn, inner: st.SearchStrategy[bytes]) -> bytes:
+    return draw(inner) if draw(st.booleans()) else b"[" + PAD + b"," + draw(inner) + b"]"
+
+
+@settings(deadline=None)
+@given(value=padded(damaged() | fragments | numbers.map(str.encode)))
+@example(value=b'{"a":"\\\\",1e999:"\\"1"}')
+def test_the_rule_is_the_oracles(value: bytes) -> None:
+    assert is_json(value) == oracle(value)
+
+
+@settings(deadline=None)
+@given(inner=numbers, depth=st.integers(0, 3))
+def test_numbers_anywhere(inner: str, depth: int) -> None:
+    value = nested(depth, b'{"1e":[', b"]}", inner.encode())
+    assert is_json(value) == oracle(value)
+    assert is_json(b'["1e400",' + PAD + b"," + value + b"]") == oracle(value)
+
+
+def depth_of(value: bytes) -> int:
+    """How deep valid JSON nests, one character at a time."""
+    deepest = depth = 0
+    inside = escaped = False
+    for character in value.decode():
+        if inside:
+            inside = escaped or character != '"'
+            escaped = not escaped and character == "\\"
+        elif character == '"':
+            inside = True
+        else:
+            depth += (character in "[{") - (character in "]}")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+@settings(deadline=None)
+@given(around=st.integers(490, 514), document=documents, times=st.integers(1, 300))
+def test_depth_is_counted_outside_strings(around: int, document: Any, times: int) -> None:
+    inner = json.dumps([document] * times + [']]\\"[{']).encode()
+    value = nested(around, inside=inner)
+    assert is_json(value) == (depth_of(value) <= MAX_DEPTH)
