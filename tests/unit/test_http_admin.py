@@ -22,11 +22,12 @@ ROUTES: Routes = {"/livez": livez, "/readyz": readyz(lambda: STATE["now"]), "/br
 async def ask(request: bytes) -> tuple[int, bytes]:
     """Status and body of what `serve_admin` answers to these bytes; (0, b"") when it closes without a word."""
     ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_admin, ours, ROUTES)
-        await theirs.send_all(request)
-        answer = b"".join([chunk async for chunk in theirs])
-        await theirs.aclose()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_admin, ours, ROUTES)
+            await theirs.send_all(request)
+            answer = b"".join([chunk async for chunk in theirs])
+            await theirs.aclose()
     if not answer:
         return 0, b""
     head, _, body = answer.partition(b"\r\n\r\n")

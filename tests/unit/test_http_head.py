@@ -202,10 +202,11 @@ async def test_replay_holds_back_what_follows_until_the_answer_is_out() -> None:
 async def test_replay_lets_a_waiting_reader_go_when_it_is_closed(pair: Pair) -> None:
     replay = Replay(pair[0], b"head", b"behind")
     await replay.receive_some()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(expect_closed, replay)
-        await trio.testing.wait_all_tasks_blocked()
-        await replay.aclose()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_closed, replay)
+            await trio.testing.wait_all_tasks_blocked()
+            await replay.aclose()
 
 
 async def expect_closed(stream: trio.abc.ReceiveStream) -> None:
