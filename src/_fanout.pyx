@@ -618,9 +618,12 @@ cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, bint* hole) 
 
 
 cdef int64_t gather_pending(Tail_* tail, Group_* group) noexcept nogil:
-    """Gather a key's records that are pending, until GATHER bytes: the place up to which they are gathered."""
+    """Gather a key's records that are pending, until GATHER bytes: the place up to which they are gathered.
+
+    Holes are left out, having no frame: a cursor that has one before it walks (see must_walk).
+    """
     cdef Block* block
-    cdef size_t k
+    cdef size_t k, i
     scratch.used = scratch.count = 0
     for k in range(group.pending_count):
         if scratch.used >= GATHER:
@@ -628,7 +631,8 @@ cdef int64_t gather_pending(Tail_* tail, Group_* group) noexcept nogil:
         block = locate(tail, group.pending[k])
         if block == NULL:  # evicted: its cursors have been dropped
             continue
-        if not gather_frame(tail, block, group.pending[k] - block.first, b"     "):
+        i = group.pending[k] - block.first
+        if block.end[i] > frame_begin(block, i) and not gather_frame(tail, block, i, b"     "):
             return group.pending[k]
     return tail.end
 
