@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process, its exit code, what it prints and where."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,14 @@ def test_what_would_let_somebody_in_is_refused_not_ignored() -> None:
 def test_a_sound_configuration_is_0() -> None:
     done = tailrace("config", "check", *KAFKA, "--topic", "orders", "--no-admin")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_address_in_use_is_one_line_and_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = tailrace("serve", *KAFKA, "--no-admin", "--listen", address)
+    assert done.returncode == 1
+    assert done.stderr == f"tailrace: cannot listen on {address}: Address already in use\n"
 
 
 # --- config show ---

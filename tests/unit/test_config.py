@@ -91,8 +91,13 @@ def test_a_topics_name_in_the_environment_is_taken_as_it_stands() -> None:
 
 
 def test_kubernetes_service_variables_are_passed_over() -> None:
-    names = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "ECHO"]
+    names = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"]
     assert load(environment={f"TAILRACE_{name}": "x" for name in names}) == Config()
+
+
+@pytest.mark.parametrize("name", ["ECHO", "BENCH_KAFKA"])
+def test_switches_are_no_settings(name: str) -> None:
+    assert load(environment={f"TAILRACE_{name}": "x"}) == Config()
 
 
 def test_rules_are_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"tailrace: {printable(fault)}", file=sys.stderr)
         return 2
     except OSError as error:  # an address in use, a file that cannot be read: the reason is enough
-        print(f"tailrace: {printable(str(error))}", file=sys.stderr)
+        what = ": ".join(str(part) for part in (error.strerror, error.filename) if part)
+        print(f"tailrace: {printable(what or str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
