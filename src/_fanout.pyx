@@ -48,6 +48,8 @@ cdef enum:
     GATHER = 262144  # bytes of one key gathered for one send
     SEND_COST = 4096 # a send() of any size costs about as much as copying this many bytes (5 us at 1 GB/s, loopback)
 
+cdef size_t LARGEST = 1 << 31  # bytes of a payload or a block: ends of frames are kept in 32 bits
+
 
 # ---------------------------------------------------------------------------------------------------------------- links and growth
 
@@ -1064,9 +1066,10 @@ cdef class Tail:
         cdef int32_t p
         if format not in (F_JSON, F_MSGPACK, F_VALUE):
             raise ValueError(f"unknown format {format}")
+        if not 0 < block_bytes <= LARGEST:
+            raise ValueError(f"a block of {block_bytes} bytes is not possible")
         self.tail.format = format
-        self.tail.slot_at = 6 if format == F_JSON else 5
-        self.tail.slot_size = {F_JSON: 5, F_MSGPACK: 2, F_VALUE: 0}[format]
+        self.tail.slot_at, self.tail.slot_size = {F_JSON: (6, 5), F_MSGPACK: (5, 2), F_VALUE: (0, 0)}[format]
         self.tail.blocks = NULL
         self.tail.blocks_at = self.tail.blocks_end = self.tail.blocks_room = 0
         self.tail.block_bytes = block_bytes
@@ -1120,7 +1123,10 @@ cdef class Tail:
 
         key: bytes or None, the record's. The payload of a format with ids has its id slot blank.
         """
-        return self._append(opcode, payload, PyBytes_GET_SIZE(payload), partition, offset, key)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        if not self.tail.slot_at + self.tail.slot_size <= size <= <Py_ssize_t>LARGEST:
+            raise ValueError(f"a payload of {size} bytes has no room for the id, or is too large")
+        return self._append(opcode, payload, size, partition, offset, key)
 
     def append_hole(self, int32_t partition, int64_t offset, key):
         """A record that cannot be shown in this format: a subscription that would have it ends there, with state HOLED."""

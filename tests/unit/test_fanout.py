@@ -81,6 +81,14 @@ def test_a_cut_frame_keeps_its_id_when_the_block_is_patched_for_another(fanout, 
     assert len(quick.read()) == 9
 
 
+def test_a_payload_without_room_for_the_id_is_refused(fanout):
+    for format, least in ((0, 11), (1, 7)):
+        tail = fanout.Tail(format, [0])
+        with pytest.raises(ValueError):
+            tail.append(1, b"x" * (least - 1), 0, 0, None)
+        assert tail.append(1, b"x" * least, 0, 0, None)
+
+
 # -------------------------------------------------------------------------------------------------------- who gets what
 
 
