@@ -70,10 +70,14 @@ class Child:
         self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
         return self._stderr.read().decode(errors="replace")
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL when that does not end it in time."""
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
         if not self.ended():
             self._process.terminate()
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL when that does not end it in time."""
+        self.terminate()
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

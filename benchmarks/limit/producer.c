@@ -2,7 +2,8 @@
  *
  * Every record carries its intended send time: at a rate that is its place in the schedule, so that a late producer
  * shows as latency and is not forgiven (coordinated omission). Keys go round robin, "k000000" upwards; the sequence
- * number counts all records, or with --per-key those of the key. Prints one JSON line when the broker acknowledged all.
+ * number counts all records, or with --per-key those of the key. All go to one partition, so that the order of the
+ * whole topic can be checked. Prints one JSON line when the broker acknowledged all.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -20,7 +21,7 @@ static struct {
     size_t bytes;
     unsigned keys;
     int per_key, partition;
-} options = {.records = 1000, .bytes = 200, .partition = RD_KAFKA_PARTITION_UA};
+} options = {.records = 1000, .bytes = 200};
 static uint64_t acknowledged, refused;
 
 static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)

@@ -19,8 +19,7 @@ typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 
 enum { RD_KAFKA_PRODUCER = 0, RD_KAFKA_CONSUMER = 1 };
 enum { RD_KAFKA_CONF_OK = 0 };
-enum { RD_KAFKA_MSG_F_COPY = 0x2, RD_KAFKA_MSG_F_BLOCK = 0x4 };
-enum { RD_KAFKA_PARTITION_UA = -1 };
+enum { RD_KAFKA_MSG_F_COPY = 0x2 };
 
 typedef struct {
     int err;
