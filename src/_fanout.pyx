@@ -736,9 +736,7 @@ cdef size_t serve_gathered(Cursor* cursor, int64_t upto) noexcept nogil:
 cdef size_t serve_live(Cursor* cursor, int64_t upto, bint gathered) noexcept nogil:
     """Bring a live cursor on in its group's pass; what the kernel refuses makes it a cursor that is behind."""
     cdef size_t offered = 0
-    if cursor.wire.error:
-        return 0
-    if not cursor.wire.direct or cursor.wire.woken:  # its writer goes on from here
+    if not cursor.wire.direct or cursor.wire.woken or cursor.wire.error:  # its writer goes on from here, or finds it broken
         fall_behind(cursor)
         return 0
     if gathered:
@@ -748,9 +746,7 @@ cdef size_t serve_live(Cursor* cursor, int64_t upto, bint gathered) noexcept nog
             offered += serve_walk(cursor, GATHER)
     else:
         offered = serve_blocks(cursor, <size_t>-1 // 2)
-    if cursor.wire.error:
-        wake(cursor.tail, cursor.wire)
-    elif cursor.wire.refused and cursor.state == S_LIVE:
+    if cursor.state == S_LIVE and (cursor.wire.refused or cursor.wire.error):
         fall_behind(cursor)
     return offered
 
@@ -962,8 +958,9 @@ cdef class Line:
         return found
 
     def break_off(self, int error):
-        """Nothing is sent any more: the connection is gone (errno)."""
+        """Nothing is sent any more: the connection is gone (errno). No writer is asked for from here on."""
         self.wire.error = error
+        self.wire.woken = True
 
     @property
     def waiting_bytes(self):

@@ -3,6 +3,7 @@
 Longer than 400 lines because it is one suite: a test that ran on one of the two only would say nothing about the other.
 """
 
+import errno
 import gc
 import os
 import subprocess
@@ -325,6 +326,36 @@ def test_a_line_that_is_not_direct_takes_only_so_much(fanout, connect):
         assert client.line.waiting_bytes < 3 * 65536
         got += client.line.take()
     assert texts(read_frames(got)[0]) == expected
+
+
+def test_a_connection_that_is_gone_takes_nothing_more(fanout, connect):
+    client, other = connect(), connect()
+    tail = fanout.Tail(fanout.VALUE, [0])
+    gone = fanout.Subscription(client.line, tail, 0)
+    fanout.Subscription(other.line, tail, 0)
+    client.far.close()
+    expected = feed(tail, 1)
+    serve(tail)
+    assert tail.take_woken() == [client]
+    assert client.line.error == errno.EPIPE
+    assert client.line.flush(LOTS) == fanout.BROKEN
+    assert not client.line.post(b"\x89\x00")
+    feed(tail, 2)
+    serve(tail)
+    assert (gone.positions, gone.delivered, client.line.sent_bytes) == ({0: 0}, 0, 0)
+    assert texts(other.read())[:1] == expected
+
+
+def test_a_line_that_is_broken_off_asks_for_nothing_more(fanout, connect):
+    client = connect()
+    tail = fanout.Tail(fanout.VALUE, [0])
+    subscription = fanout.Subscription(client.line, tail, 0)
+    client.line.break_off(errno.ECONNABORTED)
+    feed(tail, 2)
+    serve(tail)
+    tail.evict()
+    assert (tail.take_woken(), client.line.flush(LOTS), client.read()) == ([], fanout.BROKEN, [])
+    assert subscription.close() == {0: 0}
 
 
 # ------------------------------------------------------------------------------------------------ dropped subscriptions
