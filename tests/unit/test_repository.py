@@ -1,9 +1,12 @@
 """What nothing else would notice: the files around the code say what the code does, and links lead somewhere."""
 
+import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,27 @@ def test_ci_runs_lint_and_the_readmes_test_command() -> None:
     assert "set -euo pipefail" in lines
     assert {"export CI=true", "make lint", "make test"} <= set(lines)
     subprocess.run(["bash", "-n", script], check=True)
+
+
+# --- pyproject.toml ---
+
+
+def test_what_tests_and_benchmarks_import_is_a_declared_dependency() -> None:
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    declared = {re.split(r"[<>=\[]", requirement)[0] for requirement in requirements}
+    imported = {
+        node.module if isinstance(node, ast.ImportFrom) else alias.name
+        for folder in ("tests", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    own = {"tailrace", "tests", "benchmarks"}
+    libraries = {(module or "").partition(".")[0] for module in imported} - own - sys.stdlib_module_names
+    distributions = packages_distributions()
+    assert {name for name in libraries if declared.isdisjoint(map(str.lower, distributions.get(name, [])))} == set()
 
 
 # --- words ---
