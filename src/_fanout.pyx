@@ -217,7 +217,7 @@ cdef struct Cursor:
     char[5] slot
     uint64_t delivered       # records
     size_t at                # in its lane
-    Link in_tail             # rings of those that are behind: the tail's,
+    Link in_tail             # rings of those that are behind: the tail's (those that met a hole too),
     Link in_wire             # the connection's;
     Link in_line             # and of all of the connection
     void* owner              # the Subscription; borrowed
@@ -538,9 +538,11 @@ cdef void fall_behind(Cursor* cursor) noexcept nogil:
 
 
 cdef void drop(Cursor* cursor, int state) noexcept nogil:
-    """It cannot go on from the tail: leave the rings; the connection's writer is told."""
+    """It cannot go on from the tail: the connection's writer is told. One that met a hole still has its place there (see _fall)."""
     link_remove(&cursor.in_tail)
     link_remove(&cursor.in_wire)
+    if state == S_HOLED:
+        link_append(&cursor.tail.behind, &cursor.in_tail)
     cursor.state = state
     cursor.wire.dropped += 1
     wake(cursor.tail, cursor.wire)
@@ -1257,7 +1259,10 @@ cdef class Tail:
 
     cdef void _fall(self, Cursor* cursor) except *:
         (<Subscription>cursor.owner)._settle(cursor.seq)
-        drop(cursor, S_FALLEN)
+        if cursor.state == S_HOLED:
+            link_remove(&cursor.in_tail)
+        else:
+            drop(cursor, S_FALLEN)
 
     cdef int64_t _oldest_due(self) noexcept:
         cdef Link* link = self.tail.due.after

@@ -397,6 +397,34 @@ def test_eviction_in_the_middle_of_a_pass_spares_those_that_were_served(fanout, 
     assert [subscription.delivered for subscription in subscriptions] == [3 if count else 0 for count in served]
 
 
+@pytest.mark.parametrize("keys", [None, {b"k"}, {b"k", b"l"}], ids=["whole", "key", "several"])
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_a_hole_ends_only_those_that_would_have_had_it(fanout, connect, format, keys):
+    tail = fanout.Tail(format, [0], 64)
+    clients = [connect(), connect()]
+    wanted = [keys and frozenset(keys), frozenset([b"other"])]
+    holed, other = (
+        fanout.Subscription(client.line, tail, 5, mine) for client, mine in zip(clients, wanted, strict=True)
+    )
+    for offset, key in enumerate([b"k", b"other", b"k"]):
+        tail.append(1, payload(format, b"%d" % offset), 0, offset, key)
+    tail.append_hole(0, 3, b"k")
+    tail.append(1, payload(format, b"4"), 0, 4, b"other")
+    late = connect()
+    fanout.Subscription(late.line, tail, 6, wanted[0])
+    tail.append(1, payload(format, b"5"), 0, 5, b"k")
+    serve(tail)
+    assert (holed.state, other.state) == (fanout.HOLED, fanout.LIVE)
+    assert tail.take_woken() == [clients[0]]
+    assert clients[0].line.take_dropped() == [holed]
+    assert texts(clients[1].read()) == [payload(format, b"1", 5), payload(format, b"4", 5)]
+    assert holed.delivered == len(clients[0].read()) == (3 if keys is None else 2)
+    assert texts(late.read()) == [payload(format, b"5", 6)]
+    while tail.evict():
+        pass
+    assert holed.positions == {0: 3}
+
+
 def test_a_hole_may_be_the_first_thing_of_all():
     """In a process in which no frame was gathered yet: there was a write through a null pointer."""
     script = """
