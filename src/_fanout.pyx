@@ -239,7 +239,6 @@ cdef struct Group_:          # subscribers that want the same records
     size_t lanes_count
     size_t lanes_room
     int64_t first            # everything before has been offered to all that are live; meaningful while due
-    uint64_t first_bytes     # appended bytes at that place
     int64_t* pending         # G_KEY: sequence numbers of its records not yet offered to all
     size_t pending_count
     size_t pending_room
@@ -266,7 +265,6 @@ cdef struct Tail_:
     int64_t* base            # the same at the beginning, or when the partition was added
     int32_t width
     size_t memory            # bytes allocated for blocks and their index
-    uint64_t appended_bytes
     uint64_t delivered       # (record, subscriber) pairs handed to a connection
     uint64_t sent_bytes
     Link due                 # ring of groups
@@ -788,7 +786,6 @@ cdef void pass_finish(Tail_* tail, Group_* group) noexcept nogil:
     cdef bint again = group.pass_end < tail.end
     group.passing = False
     group.first = group.pass_end
-    group.first_bytes = tail.appended_bytes
     if group.kind == G_KEY:
         while k < group.pending_count and group.pending[k] < group.pass_end:
             k += 1
@@ -999,7 +996,6 @@ cdef class _Group:
         self.group.pending_count = self.group.pending_room = 0
         self.group.passing = False
         self.group.first = 0
-        self.group.first_bytes = 0
         link_init(&self.group.due, <void*>&self.group)
         self.lanes = {}
         self.members = 0
@@ -1077,7 +1073,7 @@ cdef class Tail:
         self.tail.vector = self.tail.base = NULL
         self.tail.width = 0
         self.tail.memory = 0
-        self.tail.appended_bytes = self.tail.delivered = self.tail.sent_bytes = 0
+        self.tail.delivered = self.tail.sent_bytes = 0
         self.tail.wakes = NULL
         self.tail.wakes_count = self.tail.wakes_room = 0
         link_init(&self.tail.due, NULL)
@@ -1166,7 +1162,6 @@ cdef class Tail:
         self.tail.vector[partition] = offset + 1
         self.tail.end += 1
         self._mark_due(key, self.tail.end - 1)
-        self.tail.appended_bytes += frame
         return True
 
     cdef Block* _block_for(self, size_t frame) except NULL:
@@ -1219,7 +1214,6 @@ cdef class Tail:
         if linked(&group.due):
             return
         group.first = seq
-        group.first_bytes = self.tail.appended_bytes
         group.pending_count = 0
         link_append(&self.tail.due, &group.due)
 
@@ -1331,12 +1325,17 @@ cdef class Tail:
     @property
     def unserved_bytes(self):
         """Appended bytes that have not been offered to all live subscribers."""
-        cdef Link* link = self.tail.due.after
-        cdef uint64_t least = self.tail.appended_bytes
-        while link != &self.tail.due:
-            least = min(least, (<Group_*>link.item).first_bytes)
-            link = link.after
-        return self.tail.appended_bytes - least
+        cdef Tail_* tail = &self.tail
+        cdef int64_t first = self._oldest_due()
+        cdef size_t i = tail.blocks_end, size = 0
+        cdef Block* block
+        while i > tail.blocks_at:
+            i -= 1
+            block = tail.blocks[i]
+            if block.first <= first:
+                return size + block.used - frame_begin(block, first - block.first)
+            size += block.used
+        return size
 
     def statistics(self):
         """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""

@@ -470,6 +470,20 @@ def test_a_tail_that_nobody_reads_owes_nothing(fanout, connect):
     assert tail.unserved_bytes == 0
 
 
+def test_unserved_bytes_are_those_not_offered_to_all(fanout, connect):
+    tail = fanout.Tail(fanout.VALUE, [0])
+    for _ in range(2):
+        fanout.Subscription(connect().line, tail, 0)
+    first = sum(2 + len(text) for text in feed(tail, 3))
+    assert tail.unserved_bytes == first
+    tail.pump(1)
+    second = sum(2 + len(text) for text in feed(tail, 5))
+    assert tail.unserved_bytes == first + second
+    while tail.pump(1):
+        assert tail.unserved_bytes >= second
+    assert tail.unserved_bytes == 0
+
+
 # ------------------------------------------------------------------------------------------------------ what is refused
 
 
