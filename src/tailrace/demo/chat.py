@@ -22,7 +22,8 @@ CLIENTS = (b"web", b"ios", b"android", b"desktop")
 REACTIONS = ("👍", "🎉", "😄", "🙏", "👀", "🚀")
 
 # (room, lines); a line is (speaker, text), speakers are cast when the talk begins.
-TALKS: tuple[tuple[str, tuple[tuple[int, str], ...]], ...] = (
+Talk = tuple[str, tuple[tuple[int, str], ...]]
+TALKS: tuple[Talk, ...] = (
     ("deploys", ((0, "shipping checkout {n}.{m} to eu-west now"), (1, "go, dashboards are open"),
                  (0, "10 % done, error rate flat"), (0, "all green ✅"), (1, "nice and boring, as it should be"))),
     ("deploys", ((0, "rolling back search {n}.{m}, p99 went from 80 to 240 ms"), (1, "the new synonyms?"),
@@ -53,12 +54,14 @@ def chat(seed: int, start: float) -> Iterator[Event]:
     rng = Random(f"chat {seed}")
     numbers = count(1)
     ties = count()
+    scripts: list[Talk] = []  # all of them, in some order, before one comes again
     due: list[tuple[float, int, str, list[tuple[str, str]]]] = [(start, next(ties), "", [])]
     before = start
     while True:
         now, _, room, lines = heapq.heappop(due)
         if not lines:
-            room, lines = _cast(rng)
+            scripts = scripts or rng.sample(TALKS, len(TALKS))
+            room, lines = _cast(rng, scripts.pop())
             heapq.heappush(due, (now + rng.expovariate(TALKS_PER_SECOND), next(ties), "", []))
         user, text = lines.pop(0)
         yield _message(rng, next(numbers), room, user, text, now, now - before)
@@ -68,16 +71,16 @@ def chat(seed: int, start: float) -> Iterator[Event]:
             heapq.heappush(due, (now + typing, next(ties), room, lines))
 
 
-def _cast(rng: Random) -> tuple[str, list[tuple[str, str]]]:
-    """Choose a talk, the people in it and its numbers: the room and the (user, text) lines."""
-    room, script = rng.choice(TALKS)
+def _cast(rng: Random, talk: Talk) -> tuple[str, list[tuple[str, str]]]:
+    """Choose the people in a talk and its numbers: the room and the (user, text) lines."""
+    room, script = talk
     people = rng.sample(PEOPLE, 4)
     n, m = rng.randrange(71, 96), rng.randrange(2, 9)
     return room, [(people[speaker], text.format(n=n, m=m)) for speaker, text in script]
 
 
 def _message(rng: Random, number: int, room: str, user: str, text: str, now: float, delay: float) -> Event:
-    message: dict[str, object] = {"id": f"m-{number:06d}", "room": room, "user": user, "text": text}
+    message: dict[str, object] = {"user": user, "text": text, "room": room, "id": f"m-{number:06d}"}
     if rng.random() < REACTION_SHARE:
         message["reactions"] = {rng.choice(REACTIONS): rng.randrange(1, 6)}
     message["sent_at"] = rfc3339(now)

@@ -73,10 +73,10 @@ class Order(msgspec.Struct, omit_defaults=True):
 
     order: str
     status: str
-    customer: dict[str, str]
-    items: list[Item]
     total: float
     currency: str
+    customer: dict[str, str]
+    items: list[Item]
     shipment: dict[str, str] | None = None
     reason: str | None = None
     updated_at: str = ""
@@ -107,7 +107,7 @@ def _placed(rng: Random, number: int) -> Order:
     chosen = rng.sample(PRODUCTS, rng.choices((1, 2, 3, 4), (50, 30, 15, 5))[0])
     items = [Item(sku, title, rng.choices((1, 2, 3), (80, 15, 5))[0], price) for sku, title, price in chosen]
     total = round(sum(item.price * item.quantity for item in items), 2)
-    return Order(f"ORD-{number}", "placed", {"name": name, "country": country, "city": city}, items, total, "EUR")
+    return Order(f"ORD-{number}", "placed", total, "EUR", {"name": name, "country": country, "city": city}, items)
 
 
 def _event(rng: Random, order: Order, now: float, delay: float) -> Event:

@@ -85,7 +85,7 @@ function filter(key) {
 function subscribe() {
   const { topic, key } = chosen;
   view.fault(null);
-  subscription = connection.subscribe(key === null ? { topic } : { topic, keys: [key] }, listenerFor(topic));
+  subscription = connection.subscribe(key === null ? { topic } : { topic, keys: [key] }, listenerFor(chosen));
   showState();
 }
 
@@ -135,7 +135,8 @@ async function copyPosition() {
 
 // What the gateway says
 
-function listenerFor(topic) {
+function listenerFor({ topic, key }) {
+  const name = key === null ? topic : `${topic}, key ${key}`;
   return {
     record,
     gap: (gap) => {
@@ -144,7 +145,7 @@ function listenerFor(topic) {
       view.note(gapInWords(gap), "bad");
     },
     subscribed: ({ topic_id: topicId, compacted }) => {
-      view.note(`${subscription.resuming ? "Continued" : "Subscribed to"} ${topic}.`, "good");
+      view.note(`${subscription.resuming ? "Continued" : "Subscribed to"} ${name}.`, "good");
       if (subscription.resuming) {
         mark("Connected again; it goes on where it left off.", "good");
       }

@@ -31,7 +31,7 @@ export class RecordList {
   /** `entries`: {ring, total}; `listener`: selected(entry or null), held(count of newer entries, or null). */
   constructor(viewport, entries, listener) {
     this.#viewport = viewport;
-    this.#body = viewport.firstElementChild;
+    this.#body = viewport.querySelector(".body");
     this.#entries = entries;
     this.#listener = listener;
     viewport.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -194,10 +194,11 @@ export class RecordList {
   #reveal(index) {
     const top = index * this.#rowHeight;
     const { scrollTop, clientHeight } = this.#viewport;
+    const height = clientHeight - this.#body.offsetTop; // the head of the table stays in sight
     if (top < scrollTop) {
       this.#viewport.scrollTop = top;
-    } else if (top + this.#rowHeight > scrollTop + clientHeight) {
-      this.#viewport.scrollTop = top + this.#rowHeight - clientHeight;
+    } else if (top + this.#rowHeight > scrollTop + height) {
+      this.#viewport.scrollTop = top + this.#rowHeight - height;
     }
   }
 

@@ -1,0 +1,124 @@
+"""The console on the real thing: `tailrace demo` in its own process, Debian's Chromium in front of it."""
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+from tests.browser.conftest import Browser
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def console(browser: Browser, demo: str) -> Browser:
+    browser.open(demo)
+    browser.until(lambda: browser.text("#state") == "live", "the subscription is live")
+    return browser
+
+
+def tick(console: Browser, more: int = 3) -> None:
+    """Wait until so many more records came."""
+    before = console.number("#total-records")
+    console.until(lambda: console.number("#total-records") >= before + more, "records tick")
+
+
+def test_the_first_topic_ticks_without_a_click(console: Browser) -> None:
+    assert console.text("#connection") == "Connected"
+    assert console.text("#stream-title") == "orders"
+    tick(console)
+    assert console.texts(".row .key")[0].startswith("ORD-")
+    assert console.texts("#positions tbody th") == ["0", "1", "2"]
+
+
+def test_rate_and_latency_are_shown(console: Browser) -> None:
+    tick(console)
+    console.until(lambda: console.text("#rate")[:1] in tuple("123456789"), "a rate")
+    console.until(lambda: console.text("#p50").endswith("s"), "a median")
+    console.until(lambda: console.text("#p99").endswith("s"), "a 99th percentile")
+    painted = "const c = arguments[0]; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+    for chart in ("#rate-chart", "#latency-chart"):
+        assert console.driver.execute_script(painted + "return d.some((byte) => byte > 0)", console.element(chart))
+
+
+def test_another_topic_and_one_key_of_it(console: Browser) -> None:
+    console.press("#topics button[value=prices]")
+    console.until(lambda: "HYDR" in console.texts(".row .key"), "prices of all tickers")
+    console.element("#key").send_keys("HYDR" + Keys.ENTER)
+    console.until(lambda: console.text("#drop-key") == "HYDR", "the key is asked for")
+    tick(console, 5)
+    assert set(console.texts(".row .key")) == {"HYDR"}
+    console.press("#drop-key")
+    console.until(lambda: len(set(console.texts(".row .key"))) > 3, "every key again")
+
+
+def test_a_busy_key_can_be_pressed(console: Browser) -> None:
+    console.press("#topics button[value=prices]")
+    console.until(lambda: len(console.texts("#keys button")) == 8, "the busiest keys")
+    console.press("#keys button")
+    console.until(lambda: console.text("#drop-key") != "", "one of them chosen")
+    tick(console, 1)
+    assert set(console.texts(".row .key")) == {console.text("#drop-key")}
+
+
+def test_pause_holds_the_table_and_resume_shows_what_came(console: Browser) -> None:
+    console.press("#topics button[value=prices]")
+    tick(console)
+    console.press("#pause")
+    console.until(lambda: console.text("#state") == "paused", "paused")
+    held = console.texts(".row .place")
+    tick(console, 20)
+    console.until(lambda: console.text("#newer").endswith("newer"), "newer ones are counted")
+    assert console.texts(".row .place") == held
+    console.press("#pause")
+    console.until(lambda: console.text("#newer") == "", "following again")
+    assert console.text("#state") == "live"
+    assert console.texts(".row .place")[0] not in held
+
+
+def test_a_record_opens_by_keyboard(console: Browser) -> None:
+    tick(console)
+    table = console.element("#records")
+    table.send_keys(Keys.SPACE, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    console.until(lambda: console.text("#inspector .facts") != "", "the record is open")
+    selected = console.text(".row[aria-selected=true] .key")
+    assert console.text("#inspector .block") == selected
+    assert table.get_attribute("aria-activedescendant") == console.element(".row[aria-selected=true]").get_attribute(
+        "id"
+    )
+    table.send_keys(Keys.ESCAPE)
+    assert not console.element("#inspector").is_displayed()
+
+
+def test_an_unknown_topic_is_told_in_words(console: Browser) -> None:
+    console.element("#topic").clear()
+    console.element("#topic").send_keys("nosuch" + Keys.ENTER)
+    console.until(lambda: "no topic “nosuch”" in console.text("#fault"), "the fault")
+    console.press("#topics button[value=chat]")
+    console.until(lambda: console.text("#state") == "live", "live again")
+    assert console.text("#fault") == ""
+
+
+def test_stop_and_start(console: Browser) -> None:
+    tick(console)
+    console.press("#stop")
+    console.until(lambda: console.text("#state") == "stopped", "stopped")
+    console.press("#start")
+    console.until(lambda: console.text("#state") == "live", "live again")
+    tick(console)
+
+
+def test_the_address_remembers_the_choice(console: Browser, demo: str) -> None:
+    console.press("#topics button[value=chat]")
+    assert console.driver.current_url == f"{demo}#topic=chat"
+    console.open(f"{demo}#topic=prices&key=WEIR")
+    console.until(lambda: console.text("#drop-key") == "WEIR", "the key of the address")
+    assert console.text("#stream-title") == "prices"
+
+
+def test_a_phone_needs_no_sideways_scrolling(console: Browser) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    console.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        tick(console)
+        assert console.driver.execute_script("return document.documentElement.scrollWidth") == 390
+        assert console.element(".row .value").is_displayed()
+    finally:
+        console.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
