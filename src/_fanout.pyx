@@ -76,6 +76,12 @@ cdef inline void link_remove(Link* link) noexcept nogil:
     link.after = link
 
 
+cdef inline void link_free(Link* link) noexcept nogil:
+    """Of something that is freed, a ring's head too: the collector frees a tail, its subscriptions and their lines in any order."""
+    if link.after != NULL:  # else its constructor did not get that far
+        link_remove(link)
+
+
 cdef inline void link_append(Link* ring, Link* link) noexcept nogil:
     link.before = ring.before
     link.after = ring
@@ -901,6 +907,8 @@ cdef class Line:
         self.owner = owner
 
     def __dealloc__(self):
+        link_free(&self.wire.behind)
+        link_free(&self.wire.cursors)
         free(self.wire.rest)
 
     def post(self, bytes frames not None):
@@ -1003,7 +1011,7 @@ cdef class _Group:
 
     def __dealloc__(self):
         cdef size_t i
-        link_remove(&self.group.due)
+        link_free(&self.group.due)
         for i in range(self.group.lanes_count):
             free(self.group.lanes[i].cursors)
         free(self.group.lanes)
@@ -1090,6 +1098,8 @@ cdef class Tail:
 
     def __dealloc__(self):
         cdef size_t i
+        link_free(&self.tail.due)
+        link_free(&self.tail.behind)
         for i in range(self.tail.blocks_at, self.tail.blocks_end):
             block_free(self.tail.blocks[i])
         free(self.tail.blocks)
@@ -1408,6 +1418,9 @@ cdef class Subscription:
         cdef int64_t begin = tail.tail.end if seq is None else seq
         self.cursor.keys = NULL
         self.cursor.floor = NULL
+        link_init(&self.cursor.in_tail, <void*>&self.cursor)
+        link_init(&self.cursor.in_wire, <void*>&self.cursor)
+        link_init(&self.cursor.in_line, <void*>&self.cursor)
         if not 0 <= id <= 65535:
             raise ValueError(f"id {id} is not in 0..65535")
         if keys is not None and not keys:
@@ -1438,9 +1451,6 @@ cdef class Subscription:
         cursor.keys_count = 0
         cursor.delivered = 0
         cursor.owner = <void*>self
-        link_init(&cursor.in_tail, <void*>cursor)
-        link_init(&cursor.in_wire, <void*>cursor)
-        link_init(&cursor.in_line, <void*>cursor)
         if self.tail.tail.format == F_MSGPACK:
             cursor.slot[0], cursor.slot[1] = <char>(self.id >> 8), <char>(self.id & 0xff)
             cursor.slot[2] = cursor.slot[3] = cursor.slot[4] = 0
@@ -1520,6 +1530,9 @@ cdef class Subscription:
         return last
 
     def __dealloc__(self):
+        link_free(&self.cursor.in_tail)
+        link_free(&self.cursor.in_wire)
+        link_free(&self.cursor.in_line)
         free(self.cursor.keys)
         free(self.cursor.floor)
 

@@ -6,6 +6,7 @@ Longer than 400 lines because it is one suite: a test that ran on one of the two
 import errno
 import gc
 import os
+import socket
 import subprocess
 import sys
 import weakref
@@ -562,6 +563,25 @@ def test_eviction_frees_all_that_was_taken(fanout):
     assert tail.start == 200
 
 
+def test_a_tail_and_its_subscriptions_may_be_forgotten_in_any_order():
+    """Nothing was closed, a pass is under way, the line lives on: no ring may keep what is gone."""
+    near, far = socket.socketpair()
+    with near, far:
+        owner = Client(_fanout)
+        line = _fanout.Line(near.fileno(), True, owner)
+        for keys in (None, frozenset([b"k"]), frozenset([b"k", b"l"])):
+            for seq in (0, None):
+                tail = _fanout.Tail(_fanout.VALUE, [0])
+                feed(tail, 1, b"k")
+                subscription = _fanout.Subscription(line, tail, 0, keys, seq if seq is None else tail.start)
+                feed(tail, 1, b"k")
+                del tail, subscription
+                gc.collect()
+        assert line.flush(LOTS) == _fanout.DONE
+        assert line.take_dropped() == []
+        owner.close()
+
+
 def test_a_closed_subscription_is_freed(fanout, connect):
     class Owner:
         pass
@@ -582,3 +602,9 @@ def test_the_descriptor_is_the_callers(fanout, connect):
     client.line = None
     gc.collect()
     assert os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("kind", ["Line", "Tail", "Subscription"])
+def test_what_was_never_made_is_freed_too(fanout, kind):
+    with pytest.raises(TypeError):
+        getattr(fanout, kind)()
