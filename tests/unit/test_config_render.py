@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailrace.config import Auth, Config, Limits, Listen, Log, Rule, Tail, Topic
@@ -39,6 +39,7 @@ CONFIGS = st.builds(
 )
 
 
+@settings(max_examples=40)  # each writes and reads a file: 0.1 s
 @given(CONFIGS)
 def test_what_is_shown_reads_back_as_the_same(config: Config) -> None:
     with tempfile.TemporaryDirectory() as directory:
