@@ -67,8 +67,8 @@ def test_from(text: str, expected: From) -> None:
     [
         "", "Latest", "latest:", "latest:1", "last", "last:", "last:-1", "last:1.0", "last:9223372036854775808",
         "last:٣", "last:" + "9" * 5000, "timestamp:", "timestamp:yesterday", "timestamp:-1",
-        "timestamp:2026-11-23T10:00:00", "timestamp:1969-12-31T23:59:59Z", "offsets:0", "offsets:0=", "offsets:=1", "offsets:a=1", "offsets:0=1,0=2",
-        "offsets:0=1,00=2", "offsets:2147483648=1", "offsets", "earliest%00",
+        "timestamp:2026-11-23T10:00:00", "timestamp:1969-12-31T23:59:59Z", "offsets:0", "offsets:0=", "offsets:=1",
+        "offsets:a=1", "offsets:0=1,0=2", "offsets:0=1,00=2", "offsets:2147483648=1", "offsets", "earliest%00",
     ],
 )  # fmt: skip
 def test_bad_from_is_named(text: str) -> None:
