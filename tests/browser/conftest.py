@@ -49,7 +49,11 @@ class Browser:
         self.element(css).click()
 
     def text(self, css: str) -> str:
-        return str(self.driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", css))
+        """Of the first that matches; empty when it is not in sight."""
+        script = (
+            "const found = document.querySelector(arguments[0]); return found?.checkVisibility() && found.innerText"
+        )
+        return str(self.driver.execute_script(script, css) or "")
 
     def texts(self, css: str) -> list[str]:
         """Of all that match, at one moment: rows come and go."""
