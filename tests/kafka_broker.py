@@ -145,6 +145,7 @@ class Broker:
     def add_partitions(self, topic: str, total: int) -> None:
         self._done(self._admin.create_partitions([NewPartitions(topic, total)]))
         self._wait_for(lambda: len(self.describe(topic)) == total, f"{total} partitions of {topic}")
+        self._producer.list_topics(topic, timeout=_REQUEST_SECONDS)  # or it would not know them for minutes
 
     def delete(self, topic: str) -> None:
         self._done(self._admin.delete_topics([topic]))
@@ -163,7 +164,7 @@ class Broker:
     # Records.
 
     def produce(self, topic: str, records: Iterable[Record], partition: int = -1) -> list[tuple[int, int]]:
-        """Appends them in order; returns (partition, offset) of each once all are acknowledged, in order of acknowledgement."""
+        """Appends them in order; returns (partition, offset) of each once all are acknowledged, in that order."""
         return _produce(self._producer, topic, records, partition)
 
     @contextlib.contextmanager

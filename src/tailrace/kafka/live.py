@@ -11,6 +11,7 @@ Rules:
 Left out: reading back (another consumer's work), and what a record means.
 """
 
+import contextlib
 import functools
 import itertools
 from collections import deque
@@ -23,6 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tailrace.kafka import settings
 from tailrace.kafka.batch import NO_PARTITION, Batch, Fault, batch
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.native import Doorbell
 from tailrace.kafka.trouble import Trouble, trouble
 
@@ -36,6 +38,9 @@ MAX_RECORDS = 500
 # resort only; 0.5 s still serves librdkafka's error events in time for `Health`.
 _WAIT_SECONDS = 0.5
 _WAIT_WITHOUT_BELL_SECONDS = 0.02
+
+# What a topic that opens may hold up the others: reached only when no broker answers, and then nothing flows.
+_METADATA_SECONDS = 0.5
 
 Command = Callable[[Consumer], None]
 
@@ -90,13 +95,14 @@ class LiveConsumer:
         async with send, trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_when_cancelled)
             # A limiter of its own: the thread lives as long as the gateway and must not use up a place for others.
-            await trio.to_thread.run_sync(self._poll, send, limiter=trio.CapacityLimiter(1))
+            await trio.to_thread.run_sync(self._poll, HandOff(send, self._ring), limiter=trio.CapacityLimiter(1))
             nursery.cancel_scope.cancel()
 
     def assign(self, topic: str, offsets: Mapping[int, int]) -> int:
         """Reads these partitions from these offsets (or `BEGINNING`), and no other of the topic; not paused.
 
-        Returns the generation that the batches carry from then on. Offsets that are gone come as faults.
+        Returns the generation that the batches carry from then on. Offsets that are gone come as faults; of a topic
+        or partition that does not exist nothing is ever heard: ask `Cluster` first.
         """
         generation = next(self._generations)
         self._order(topic, functools.partial(self._do_assign, topic, dict(offsets), generation))
@@ -147,7 +153,7 @@ class LiveConsumer:
 
     # The poll thread.
 
-    def _poll(self, send: trio.MemorySendChannel[Batch]) -> None:
+    def _poll(self, hand_off: HandOff[Batch]) -> None:
         error_callback = self._error_event  # one object: the bell knows the consumer by it
         consumer = Consumer(self._settings, error_cb=error_callback, logger=self._log)
         self._bell = bell = Doorbell(consumer, error_callback)
@@ -155,7 +161,8 @@ class LiveConsumer:
         try:
             while not self._stopping:
                 self._take_commands(consumer)
-                self._hand_over(send, _consume(consumer, wait_seconds))
+                hand_off.attend()
+                self._hand_over(hand_off, _consume(consumer, wait_seconds))
         finally:
             bell.close()
             consumer.close()
@@ -169,7 +176,7 @@ class LiveConsumer:
                 what = trouble(error)
                 self._faults.append(Fault(topic, NO_PARTITION, what.name, what.text))
 
-    def _hand_over(self, send: trio.MemorySendChannel[Batch], messages: list[Message]) -> None:
+    def _hand_over(self, hand_off: HandOff[Batch], messages: list[Message]) -> None:
         if not messages and not self._faults:
             return
         generations = {topic: each.generation for topic, each in self._assigned.items()}
@@ -178,14 +185,17 @@ class LiveConsumer:
         self._faults.clear()
         if not arrived:
             return
+        hand_off.give(arrived)
         self._batches += 1
         self._records += sum(map(len, arrived.records.values()))
-        _send(send, arrived)
 
     def _do_assign(self, topic: str, offsets: dict[int, int], generation: int, consumer: Consumer) -> None:
+        is_new = topic not in self._assigned
         self._do_unassign(topic, consumer)
         self._assigned[topic] = _Assignment(generation, set(offsets))
         consumer.incremental_assign([TopicPartition(topic, each, offsets[each]) for each in offsets])
+        if is_new:
+            _find_leaders(topic, consumer)
 
     def _do_extend(self, topic: str, offsets: dict[int, int], consumer: Consumer) -> None:
         if (assignment := self._assigned.get(topic)) is None:
@@ -199,6 +209,7 @@ class LiveConsumer:
             consumer.pause(added)
 
     def _do_unassign(self, topic: str, consumer: Consumer) -> None:
+        self._do_resume(topic, consumer)  # a pause outlives the assignment (measured)
         if (assignment := self._assigned.pop(topic, None)) is not None and assignment.partitions:
             consumer.incremental_unassign(_partitions(topic, assignment))
 
@@ -217,17 +228,13 @@ def _partitions(topic: str, assignment: _Assignment) -> list[TopicPartition]:
     return [TopicPartition(topic, each) for each in assignment.partitions]
 
 
+def _find_leaders(topic: str, consumer: Consumer) -> None:
+    """By itself librdkafka looks for them once a second: a topic opened after 1.1 s, and so after 0.1 (measured)."""
+    with contextlib.suppress(KafkaException):
+        consumer.list_topics(topic, timeout=_METADATA_SECONDS)
+
+
 def _consume(consumer: Consumer, wait_seconds: float) -> list[Message]:
     """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
     first = consumer.consume(1, wait_seconds)
     return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first
-
-
-def _send(send: trio.MemorySendChannel[Batch], what: Batch) -> None:
-    try:
-        trio.from_thread.run_sync(send.send_nowait, what)
-    except trio.WouldBlock:
-        trio.from_thread.run(send.send, what)
-    except trio.BrokenResourceError:
-        trio.from_thread.check_cancelled()  # at shutdown the receiver may be gone first
-        raise

@@ -32,7 +32,9 @@ _CONSUMER: Settings = {
     # 1 s by default: how long a partition is left alone once its queue was full.
     "fetch.queue.backoff.ms": 10,
     "fetch.error.backoff.ms": 100,
-    "topic.metadata.refresh.interval.ms": 30_000,
+    # A broker has one fetch of ours at a time, so a topic that opens waits for the one that finds nothing: up to
+    # 0.5 s by default. 100 ms cost 0.17 % of a core with nothing to do, 500 ms 0.11 %, 50 ms 0.32 % (measured).
+    "fetch.wait.max.ms": 100,
 }
 
 _PRODUCER: Settings = {"enable.idempotence": True, "linger.ms": 1}
