@@ -8,7 +8,7 @@ like a slow gateway. A gateway that lost, repeated or reordered a record has fla
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -38,12 +38,9 @@ class Bench(msgspec.Struct, frozen=True):
     @contextmanager
     def gateway(self, name: str, shape: Shape, topics: int = 1) -> Iterator[tuple[Running, tuple[str, ...]]]:
         """A gateway on new topics."""
-        if topics > 1:
-            with self.broker.topic() as topic, self.gateway(name, shape, topics - 1) as (running, others):
-                yield running, (topic, *others)
-            return
-        with self.broker.topic() as topic, GATEWAYS[name](self.broker.bootstrap, (topic,), shape) as running:
-            yield running, (topic,)
+        with ExitStack() as stack:
+            names = tuple(stack.enter_context(self.broker.topic()) for _ in range(topics))
+            yield stack.enter_context(GATEWAYS[name](self.broker.bootstrap, names, shape)), names
 
 
 class Measurement(msgspec.Struct, frozen=True):

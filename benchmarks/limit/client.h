@@ -34,6 +34,18 @@ static inline size_t write_request(char *out, size_t size, const char *host, con
                             protocol ? "\r\n" : "");
 }
 
+/* Writes a template with the connection's number for %d; a user's percent sign in it stays as it is. */
+static inline void fill(char *out, size_t size, const char *template, unsigned number)
+{
+    const char *mark = strstr(template, "%d"), *wide = strstr(template, "%06d");
+    if (wide)
+        snprintf(out, size, "%.*s%06u%s", (int)(wide - template), template, number, wide + 4);
+    else if (mark)
+        snprintf(out, size, "%.*s%u%s", (int)(mark - template), template, number, mark + 2);
+    else
+        snprintf(out, size, "%s", template);
+}
+
 /* A masked frame of at most 65,535 bytes of payload; `out` has 8 bytes more room. Returns its length. */
 static inline size_t write_masked(char *out, unsigned char opcode, const char *payload, size_t length)
 {

@@ -9,61 +9,25 @@
  * Left out, on purpose: limits, keep-alive, checks of the values, commands, everything about failure.
  */
 #define _GNU_SOURCE
-#include "handshake.h"
-#include "process.h"
-#include "rdkafka_min.h"
-#include <fcntl.h>
+#include "clients.h"
+#include "framing.h"
 #include <getopt.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #define MAX_BATCH 10000
-#define MAX_PARTITIONS 1024
-#define REQUEST_BYTES 2048
-#define KEY_BYTES 64
-#define KEY_BUCKETS 65536
-#define PIECES 16
-#define ENVELOPE_BYTES 512
 
-/* Framed records of one consumed batch, shared by all connections; the list of them is what those behind still read. */
-struct batch {
-    struct batch *next;
-    unsigned readers;
-    size_t length;
-    char bytes[];
-};
-
-struct connection {
-    int fd, live;
-    size_t index;           /* its place in `connections` */
-    char *request;          /* while in the handshake */
-    size_t request_length;
-    struct batch *at;       /* the batch it is behind in, NULL when it has everything */
-    size_t sent;            /* bytes of `at` already sent */
-    char key[KEY_BYTES];
-    struct connection *next_of_bucket;
-    struct iovec pieces[PIECES]; /* keyed: its records of the present batch */
-    int piece_count;
-    char *rest;             /* keyed: what the kernel did not take */
-    size_t rest_length, rest_size;
-};
-
-static struct connection **connections, *buckets[KEY_BUCKETS];
-static struct connection **touched; /* keyed: those that have pieces of the present batch, each once */
-static size_t connection_count, connection_size, touched_count;
-static struct batch *oldest, *newest;
 static struct {
     const char *kafka, *topic;
     struct sockaddr_in listen;
     int partitions, batch, keyed, envelope, lowat;
 } options = {.partitions = 1, .batch = 500};
 static struct {
-    unsigned long long records, batches, sends, partial, handshakes;
+    unsigned long long records, batches, sends, partial;
 } statistics;
-static int epoll_fd, listen_fd, kafka_fd;
+static struct batch *oldest, *newest;
+static int listen_fd, kafka_fd;
 static volatile sig_atomic_t ending;
 
 static void end(int signal)
@@ -71,24 +35,7 @@ static void end(int signal)
     ending = signal;
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------ */
-
-static unsigned bucket_of(const char *key, size_t length)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)key[i]) * 16777619u;
-    return hash % KEY_BUCKETS;
-}
-
-static void leave_bucket(struct connection *connection)
-{
-    struct connection **link = &buckets[bucket_of(connection->key, strlen(connection->key))];
-    while (*link && *link != connection)
-        link = &(*link)->next_of_bucket;
-    if (*link)
-        *link = connection->next_of_bucket;
-}
+/* --- a whole topic: every batch to every connection -------------------------------------------------------------- */
 
 /* Frees batches from the old end on, up to the first that somebody still reads. */
 static void forget_batches(void)
@@ -101,82 +48,6 @@ static void forget_batches(void)
     if (!oldest)
         newest = NULL;
 }
-
-static void close_connection(struct connection *connection)
-{
-    if (connection->at)
-        connection->at->readers--;
-    if (connection->live && options.keyed)
-        leave_bucket(connection);
-    connections[connection->index] = connections[--connection_count];
-    connections[connection->index]->index = connection->index;
-    close(connection->fd);
-    free(connection->request);
-    free(connection->rest);
-    free(connection);
-}
-
-static void accept_connections(void)
-{
-    for (int fd; (fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
-        struct connection *connection = allocate(1, sizeof *connection);
-        set_nodelay(fd);
-        if (options.lowat)
-            setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &options.lowat, sizeof options.lowat);
-        if (connection_count == connection_size) {
-            connection_size = connection_size ? 2 * connection_size : 1024;
-            connections = realloc(connections, connection_size * sizeof *connections);
-            touched = realloc(touched, connection_size * sizeof *touched);
-        }
-        connection->fd = fd;
-        connection->index = connection_count;
-        connection->request = allocate(1, REQUEST_BYTES);
-        connections[connection_count++] = connection;
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    }
-}
-
-static void go_live(struct connection *connection)
-{
-    const char *key = strstr(connection->request, "key=");
-    if (options.keyed && key) {
-        snprintf(connection->key, KEY_BYTES, "%.*s", (int)strcspn(key + 4, "& \r"), key + 4);
-        struct connection **bucket = &buckets[bucket_of(connection->key, strlen(connection->key))];
-        connection->next_of_bucket = *bucket;
-        *bucket = connection;
-    }
-    connection->live = 1;
-    statistics.handshakes++;
-    free(connection->request);
-    connection->request = NULL;
-}
-
-/* Reads what a client sent: the handshake, afterwards nothing that counts. Returns -1 when the connection is gone. */
-static int read_client(struct connection *connection)
-{
-    char discarded[4096], answer[512];
-    for (;;) {
-        char *into = connection->live ? discarded : connection->request + connection->request_length;
-        size_t room = connection->live ? sizeof discarded : REQUEST_BYTES - 1 - connection->request_length;
-        ssize_t got = recv(connection->fd, into, room, 0);
-        if (got < 0 && errno == EAGAIN)
-            return 0;
-        if (got <= 0)
-            return -1;
-        if (connection->live)
-            continue;
-        connection->request_length += (size_t)got;
-        if (!strstr(connection->request, "\r\n\r\n"))
-            continue;
-        size_t length = answer_handshake(connection->request, answer, sizeof answer);
-        if (!length || send(connection->fd, answer, length, MSG_NOSIGNAL) != (ssize_t)length)
-            return -1;
-        go_live(connection);
-    }
-}
-
-/* --- a whole topic: every batch to every connection -------------------------------------------------------------- */
 
 /* Sends a connection that is behind what it can take. Returns -1 when the connection is gone. */
 static int catch_up(struct connection *connection)
@@ -286,41 +157,6 @@ static void address(const rd_kafka_message_t *record, char *bytes, size_t length
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
 
-/* The head of an unmasked text frame (RFC 6455 5.2). */
-static char *write_frame_head(char *at, size_t length)
-{
-    *at++ = (char)0x81;
-    if (length < 126) {
-        *at++ = (char)length;
-        return at;
-    }
-    int bytes = length < 65536 ? 2 : 8;
-    *at++ = bytes == 2 ? 126 : 127;
-    for (int i = bytes - 1; i >= 0; i--)
-        *at++ = (char)(length >> 8 * i);
-    return at;
-}
-
-static char *write_record(char *at, const rd_kafka_message_t *record)
-{
-    char head[ENVELOPE_BYTES];
-    size_t head_length = 0;
-    if (options.envelope)
-        head_length = (size_t)snprintf(
-            head, sizeof head,
-            "{\"id\":    1,\"type\":\"record\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,\"timestamp\":%lld,"
-            "\"key\":\"%.*s\",\"value\":",
-            options.topic, record->partition, (long long)record->offset,
-            (long long)rd_kafka_message_timestamp(record, NULL), (int)record->key_len,
-            record->key ? (char *)record->key : "");
-    at = write_frame_head(at, head_length + record->len + (options.envelope ? 1 : 0));
-    at = mempcpy(at, head, head_length);
-    at = mempcpy(at, record->payload, record->len);
-    if (options.envelope)
-        *at++ = '}';
-    return at;
-}
-
 static void publish_batch(rd_kafka_message_t **records, size_t count)
 {
     size_t size = sizeof(struct batch);
@@ -331,7 +167,7 @@ static void publish_batch(rd_kafka_message_t **records, size_t count)
     for (size_t i = 0; i < count; i++) {
         char *begin = at;
         if (!records[i]->err) {
-            at = write_record(at, records[i]);
+            at = write_record(at, records[i], options.envelope ? options.topic : NULL);
             if (options.keyed)
                 address(records[i], begin, (size_t)(at - begin));
             statistics.records++;
@@ -403,7 +239,7 @@ static rd_kafka_queue_t *open_kafka(void)
 static void serve_connection(const struct epoll_event *event)
 {
     struct connection *connection = event->data.ptr;
-    int gone = event->events & (EPOLLERR | EPOLLHUP) || (event->events & EPOLLIN && read_client(connection) < 0);
+    int gone = event->events & (EPOLLERR | EPOLLHUP) || (event->events & EPOLLIN && read_client(connection, options.keyed) < 0);
     if (!gone && event->events & EPOLLOUT)
         gone = catch_up(connection) < 0 || send_rest(connection) < 0;
     if (gone)
@@ -419,7 +255,7 @@ static void run(rd_kafka_queue_t *queue)
         int count = epoll_wait(epoll_fd, events, 256, more ? 0 : -1);
         for (int i = 0; i < count; i++)
             if (events[i].data.ptr == &listen_fd)
-                accept_connections();
+                accept_connections(listen_fd, options.lowat);
             else if (events[i].data.ptr == &kafka_fd)
                 more = read(kafka_fd, &wakeups, sizeof wakeups) > 0 || more;
             else
@@ -481,7 +317,7 @@ int main(int argc, char **argv)
     run(queue);
     printf("{\"event\":\"ended\",\"records\":%llu,\"batches\":%llu,\"sends\":%llu,\"partial\":%llu,"
            "\"handshakes\":%llu}\n",
-           statistics.records, statistics.batches, statistics.sends, statistics.partial, statistics.handshakes);
+           statistics.records, statistics.batches, statistics.sends, statistics.partial, handshakes);
     fflush(stdout);
     _exit(0); /* nothing here that librdkafka's orderly end would save */
 }

@@ -11,113 +11,30 @@
  * `quit`. One thread: it reaches several million frames a second, and its report says how busy it was.
  */
 #define _GNU_SOURCE
-#include "client.h"
-#include "histogram.h"
-#include "process.h"
-#include "record.h"
+#include "connections.h"
 #include <getopt.h>
-#include <signal.h>
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <unistd.h>
 
 #define READ_BYTES (256u << 10)
 #define LONGEST_BYTES (16u << 20) /* a frame beyond it counts as a fault; the gateway's own limit is 8 MiB */
-#define CONNECTIONS_PER_ADDRESS 20000 /* Linux has 28,232 ephemeral ports for one pair of addresses */
-#define COMMAND_BYTES 4096
-#define CLOSE_CODES 16
 #define MAX_PINGS 65536
 
-enum phase { UNUSED, CONNECTING, HANDSHAKE, OPEN, READY, CLOSED };
-
-struct connection {
-    int fd;
-    enum phase phase;
-    uint32_t hint;    /* where the stamp was found in the last record */
-    uint64_t records; /* since the last reset */
-    uint64_t next;    /* sequence number wanted */
-    char *rest;       /* the beginning of a frame not complete yet */
-    size_t rest_length;
-};
-
-static struct {
-    struct sockaddr_in server;
-    const char *host, *path, *protocol, *command, *ready;
-    unsigned connections, ramp, pings;
-    double timeout, settle, ping_every;
-    uint64_t expect;
-    int once;
-} options = {.path = "/", .connections = 1, .ramp = 128, .timeout = 30, .settle = 0.1};
-static struct {
-    uint64_t frames, records, others, bytes, skipped, repeated, early, faults, refused, closed, pings;
-    uint64_t first_ns, last_ns;
-    struct histogram latency;
-} counts;
-static struct {
-    unsigned code;
-    uint64_t count;
-} close_codes[CLOSE_CODES];
-static struct connection *all;
-static unsigned opened, ready_count, failed_count; /* failed: gone before they were ready */
-static unsigned short_of;                          /* connections that still lack records */
+static unsigned short_of;                  /* connections that still lack records */
 static uint64_t expected;                  /* records a connection, 0 = nothing is awaited */
-static uint64_t began_ns, deadline_ns;     /* CLOCK_MONOTONIC; deadline 0 = none */
-static double cpu_before;
-static int epoll_fd, input_ended, settling;
+static uint64_t deadline_ns;               /* CLOCK_MONOTONIC, 0 = none */
+static int input_ended, settling;
 static char *buffer;
 static uint64_t ping_due_ns[MAX_PINGS], ping_started_ns;
 static unsigned pings_sent;
 
-/* --- telling ------------------------------------------------------------------------------------------------------ */
+/* --- what is awaited ------------------------------------------------------------------------------------------------------ */
 
-static double seconds_since(uint64_t then)
-{
-    return (double)(clock_ns(CLOCK_MONOTONIC) - then) / 1e9;
-}
-
-static double cpu_seconds(void)
-{
-    return (double)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9;
-}
-
-static void print_close_codes(void)
-{
-    printf(",\"close_codes\":{");
-    for (int i = 0; i < CLOSE_CODES && close_codes[i].count; i++)
-        printf("%s\"%u\":%llu", i ? "," : "", close_codes[i].code, (unsigned long long)close_codes[i].count);
-    printf("}");
-}
-
-/* The one report; `timed_out` tells whether it came because of the deadline. */
 static void report(int timed_out)
 {
     uint64_t missing = 0;
     for (unsigned i = 0; i < options.connections; i++)
         missing += expected > all[i].records ? expected - all[i].records : 0;
-    const struct {
-        const char *name;
-        uint64_t value;
-    } fields[] = {
-        {"connections", options.connections}, {"ready", ready_count}, {"frames", counts.frames},
-        {"records", counts.records}, {"others", counts.others}, {"bytes", counts.bytes}, {"missing", missing},
-        {"skipped", counts.skipped}, {"repeated", counts.repeated}, {"early", counts.early},
-        {"faults", counts.faults}, {"refused", counts.refused}, {"closed", counts.closed}, {"pings", counts.pings},
-        {"first_ns", counts.first_ns}, {"last_ns", counts.last_ns}};
-    printf("{\"event\":\"report\",\"timed_out\":%s", timed_out ? "true" : "false");
-    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++)
-        printf(",\"%s\":%llu", fields[i].name, (unsigned long long)fields[i].value);
-    printf(",\"elapsed_seconds\":%.6f,\"cpu_seconds\":%.6f", seconds_since(began_ns), cpu_seconds() - cpu_before);
-    print_close_codes();
-    printf(",\"latency_ns\":");
-    histogram_print(&counts.latency, stdout);
-    printf("}\n");
-    fflush(stdout);
-}
-
-static void tell(const char *event)
-{
-    printf("{\"event\":\"%s\",\"connections\":%u,\"seconds\":%.6f}\n", event, ready_count, seconds_since(began_ns));
-    fflush(stdout);
+    print_report(timed_out, options.connections, ready_count, missing);
 }
 
 static void set_deadline(double seconds)
@@ -147,147 +64,18 @@ static void expect(uint64_t records)
 
 static void reset(void)
 {
-    memset(&counts, 0, sizeof counts);
+    reset_counts();
     for (unsigned i = 0; i < options.connections; i++)
         all[i].records = 0;
-    began_ns = clock_ns(CLOCK_MONOTONIC);
-    cpu_before = cpu_seconds();
     expected = 0;
     deadline_ns = 0;
-}
-
-/* --- a connection's life ------------------------------------------------------------------------------------------ */
-
-/* Writes a template with the connection's number for %d; a user's percent sign in it stays as it is. */
-static void fill(char *out, size_t size, const char *template, unsigned number)
-{
-    const char *mark = strstr(template, "%d"), *wide = strstr(template, "%06d");
-    if (wide)
-        snprintf(out, size, "%.*s%06u%s", (int)(wide - template), template, number, wide + 4);
-    else if (mark)
-        snprintf(out, size, "%.*s%u%s", (int)(mark - template), template, number, mark + 2);
-    else
-        snprintf(out, size, "%s", template);
-}
-
-static void count_close(unsigned code)
-{
-    int i = 0;
-    while (i < CLOSE_CODES - 1 && close_codes[i].count && close_codes[i].code != code)
-        i++;
-    close_codes[i].code = code;
-    close_codes[i].count++;
-}
-
-static void close_connection(struct connection *connection)
-{
-    if (connection->phase == CLOSED)
-        return;
-    counts.closed++;
-    if (connection->phase != READY && !failed_count++)
-        tell("failed");
-    connection->phase = CLOSED;
-    close(connection->fd);
-    free(connection->rest);
-    connection->rest = NULL;
-    connection->rest_length = 0;
-}
-
-/* Commands, pongs and closes are small and rare: when the kernel does not take one at once, the gateway is broken. */
-static void send_frame(struct connection *connection, unsigned char opcode, const char *payload, size_t length)
-{
-    char frame[COMMAND_BYTES + 16];
-    size_t size = write_masked(frame, opcode, payload, length);
-    if (send(connection->fd, frame, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
-        counts.faults++;
-}
-
-static void become_ready(struct connection *connection)
-{
-    connection->phase = READY;
-    if (++ready_count == options.connections)
-        tell("ready");
-}
-
-static void open_connection(unsigned number)
-{
-    struct connection *connection = &all[number];
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        fail("connection %u: %s", number, strerror(errno));
-    connection->fd = fd;
-    connection->phase = CONNECTING;
-    set_nodelay(fd);
-    if (number >= CONNECTIONS_PER_ADDRESS) {
-        struct sockaddr_in source = {.sin_family = AF_INET,
-                                     .sin_addr.s_addr = htonl(0x7F000001 + number / CONNECTIONS_PER_ADDRESS)};
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-        bind(fd, (struct sockaddr *)&source, sizeof source);
-    }
-    if (connect(fd, (struct sockaddr *)&options.server, sizeof options.server) && errno != EINPROGRESS)
-        fail("connection %u: %s", number, strerror(errno));
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-}
-
-/* At most --ramp connections are on their way at a time. */
-static void open_more(void)
-{
-    while (opened < options.connections && opened - ready_count - failed_count < options.ramp)
-        open_connection(opened++);
-}
-
-static void send_request(struct connection *connection)
-{
-    char path[COMMAND_BYTES], request[COMMAND_BYTES + 512];
-    fill(path, sizeof path, options.path, (unsigned)(connection - all));
-    size_t length = write_request(request, sizeof request, options.host, path, options.protocol);
-    if (send(connection->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) {
-        close_connection(connection);
-        return;
-    }
-    connection->phase = HANDSHAKE;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
-}
-
-/* Reads the answer's head. Returns the bytes it takes, 0 when it is not complete, -1 when it is a refusal. */
-static ptrdiff_t read_answer(struct connection *connection, const char *data, size_t size)
-{
-    char command[COMMAND_BYTES];
-    const char *end = memmem(data, size, "\r\n\r\n", 4);
-    if (!end)
-        return 0;
-    if (memcmp(data, "HTTP/1.1 101", 12) != 0 || !memmem(data, (size_t)(end - data), CLIENT_ACCEPT, 28)) {
-        if (!counts.refused++)
-            fprintf(stderr, "refused: %.*s\n", (int)size, data);
-        return -1;
-    }
-    connection->phase = OPEN;
-    if (options.command) {
-        fill(command, sizeof command, options.command, (unsigned)(connection - all));
-        send_frame(connection, OPCODE_TEXT, command, strlen(command));
-    }
-    if (!options.ready)
-        become_ready(connection);
-    return end + 4 - data;
 }
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
 static void take_record(struct connection *connection, struct stamp stamp, uint64_t now)
 {
-    counts.records++;
-    if (stamp.sequence == connection->next) {
-        connection->next++;
-    } else if (stamp.sequence > connection->next) {
-        counts.skipped += stamp.sequence - connection->next;
-        connection->next = stamp.sequence + 1;
-    } else {
-        counts.repeated++; /* or out of order: then it was counted as skipped before */
-    }
-    counts.early += stamp.time_ns > now;
-    histogram_add(&counts.latency, stamp.time_ns > now ? 0 : now - stamp.time_ns);
+    count_record(stamp, &connection->next, now);
     if (++connection->records == expected && !--short_of)
         reach();
 }
@@ -384,10 +172,7 @@ static void read_connection(struct connection *connection)
     }
     uint64_t now = clock_ns(CLOCK_REALTIME);
     size_t size = kept + (size_t)got;
-    counts.bytes += (uint64_t)got;
-    if (!counts.first_ns)
-        counts.first_ns = now;
-    counts.last_ns = now;
+    count_bytes((size_t)got, now);
     ptrdiff_t taken = 0;
     if (connection->phase == HANDSHAKE)
         taken = read_answer(connection, buffer, size);
@@ -548,7 +333,7 @@ int main(int argc, char **argv)
     struct epoll_event timer = {.events = EPOLLIN, .data.ptr = &pings_sent};
     input_ended = epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &input) != 0; /* a file or /dev/null has nothing to say */
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &timer);
-    began_ns = clock_ns(CLOCK_MONOTONIC);
+    reset_counts();
     if (options.expect) {
         options.once = 1;
         expect(options.expect);
