@@ -83,8 +83,8 @@ static void accept_connections(int listen_fd, int lowat)
             setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
         if (connection_count == connection_size) {
             connection_size = connection_size ? 2 * connection_size : 1024;
-            connections = realloc(connections, connection_size * sizeof *connections);
-            touched = realloc(touched, connection_size * sizeof *touched);
+            connections = resize(connections, connection_size * sizeof *connections);
+            touched = resize(touched, connection_size * sizeof *touched);
         }
         connection->fd = fd;
         connection->index = connection_count;

@@ -102,7 +102,7 @@ static void keep_rest(struct connection *connection, const char *bytes, size_t l
 {
     if (connection->rest_length + length > connection->rest_size) {
         connection->rest_size = 2 * (connection->rest_length + length);
-        connection->rest = realloc(connection->rest, connection->rest_size);
+        connection->rest = resize(connection->rest, connection->rest_size);
     }
     memcpy(connection->rest + connection->rest_length, bytes, length);
     connection->rest_length += length;
@@ -162,7 +162,7 @@ static void publish_batch(rd_kafka_message_t **records, size_t count)
     size_t size = sizeof(struct batch);
     for (size_t i = 0; i < count; i++)
         size += records[i]->len + ENVELOPE_BYTES;
-    struct batch *batch = malloc(size);
+    struct batch *batch = resize(NULL, size);
     char *at = batch->bytes;
     for (size_t i = 0; i < count; i++) {
         char *begin = at;

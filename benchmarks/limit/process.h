@@ -42,6 +42,14 @@ static inline void *allocate(size_t count, size_t size)
     return memory;
 }
 
+static inline void *resize(void *memory, size_t size)
+{
+    memory = realloc(memory, size);
+    if (!memory)
+        fail("out of memory");
+    return memory;
+}
+
 /* Thousands of connections need more than the usual soft limit of 1,024 descriptors. */
 static inline void raise_descriptor_limit(void)
 {
