@@ -7,6 +7,7 @@ the client's own is waited for by the guard, a bounded time. Whatever else escap
 of ours are logged, with their traceback.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Awaitable, Callable
@@ -17,10 +18,10 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import ProtocolError
 
 from tailrace.core.frame import frame
-from tailrace.disconnect import INTERNAL, PROTOCOL_ERROR, Disconnect
+from tailrace.disconnect import BAD_UTF8, INTERNAL, PROTOCOL_ERROR, Disconnect
 from tailrace.websocket.guard import Guard, Violation
 from tailrace.websocket.keepalive import Pulse
-from tailrace.websocket.outlet import NO_STATUS, Outlet
+from tailrace.websocket.outlet import Outlet
 
 CLOSE_SECONDS = 5.0  # for what waits to leave, and for the client's close frame; websockets waits 10, ws 30
 CLOSE_READ_BYTES = 1024 * 1024  # read away meanwhile, so that our close frame is not lost to an RST
@@ -79,7 +80,9 @@ class Connection:
                 try:
                     return await self._websocket.get_message()
                 except ConnectionClosed as closed:
-                    self._name(self._peer_ending(closed))
+                    if closed.reason is None:  # its reader fell; what it raises cancels us, and is named in `fail`
+                        await trio.sleep(CLOSE_SECONDS)
+                    self._closed(closed)
         raise Ended
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
@@ -94,13 +97,16 @@ class Connection:
         if self.ending is None:
             self.ending, self.by_gateway = disconnect, by_gateway
 
-    def _peer_ending(self, closed: ConnectionClosed) -> Disconnect:
-        if self.outlet.line.error or closed.reason is None:
-            sent = self.outlet.close_sent
-            return LOST if sent in (None, NO_STATUS) else Disconnect(int(sent or 0), "protocol_error")
-        return Disconnect(
-            closed.reason.code, "closed by the client" if closed.reason.code != LOST.code else LOST.reason
-        )
+    def _closed(self, closed: ConnectionClosed) -> None:
+        """Name what trio-websocket tells of: a close that it has answered, or a frame that it refuses and leaves to
+        us."""
+        code = LOST.code if closed.reason is None or self.outlet.line.error else closed.reason.code
+        if code == LOST.code:
+            self._name(LOST)
+        elif self.outlet.close_sent is None:
+            self._name(BAD_UTF8 if code == BAD_UTF8.code else PROTOCOL_ERROR, by_gateway=True)
+        else:
+            self._name(Disconnect(code, "closed by the client"))
 
     def fail(self, error: BaseException) -> None:
         """Name what escaped from the conversation or from trio-websocket."""
@@ -143,10 +149,8 @@ class Connection:
             if not data:
                 return
             left -= len(data)
-            try:
+            with contextlib.suppress(Violation):
                 self.outlet.guard.feed(data)
-            except Violation:
-                return
 
 
 def close_frame(disconnect: Disconnect) -> bytes:

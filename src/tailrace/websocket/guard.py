@@ -111,9 +111,9 @@ class Guard:
         return self._closed and not self._skip
 
     def feed(self, data: bytes | bytearray) -> None:
-        """Look at the next bytes received. Raises Violation (then feed no more) with 1002, 1003 or 1009.
+        """Look at the next bytes received. Raises Violation, once, with 1002, 1003 or 1009.
 
-        Behind a close frame nothing is looked at, as nothing is read there (RFC 6455 5.5.1).
+        Behind a violation or a close frame nothing is looked at, as nothing is read there (RFC 6455 5.5.1, 7.1.7).
         """
         self.received_bytes += len(data)
         if self._partial:
@@ -121,7 +121,11 @@ class Guard:
             self._partial = b""
         at, size = self._skip, len(data)
         while at < size and not self._closed:
-            header = self._header(data, at, size)
+            try:
+                header = self._header(data, at, size)
+            except Violation:
+                self._skip = _UNLIMITED  # where the next frame begins is not known
+                raise
             if header == 0:
                 self._partial = bytes(data[at:])
                 self._skip = 0
