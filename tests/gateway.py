@@ -37,6 +37,7 @@ from tailrace.gateway.topics import Topics
 DEADLINE_SECONDS = 30.0
 JSON, MSGPACK = "tailrace.v1.json", "tailrace.v1.msgpack"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
+UPGRADING = [("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "websocket")]
 SOURCES = Path(__file__).parent.parent / "src"
 
 Log = list[Mapping[str, Any]]
@@ -119,7 +120,7 @@ class Raw:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self._received = b""
+        self.received = b""
 
     async def send(self, data: bytes) -> None:
         with trio.fail_after(DEADLINE_SECONDS):
@@ -149,7 +150,7 @@ class Raw:
 
     async def end_of_file(self) -> bytes:
         """Everything up to the end; an RST counts as one."""
-        rest = self._received
+        rest = self.received
         with trio.fail_after(DEADLINE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
             while data := await self.stream.receive_some(65536):
                 rest += data
@@ -162,12 +163,12 @@ class Raw:
 
     async def _read(self, size: int) -> bytes:
         with trio.fail_after(DEADLINE_SECONDS):
-            while len(self._received) < size:
+            while len(self.received) < size:
                 data = await self.stream.receive_some(65536)
                 if not data:
                     raise EOFError
-                self._received += data
-        data, self._received = self._received[:size], self._received[size:]
+                self.received += data
+        data, self.received = self.received[:size], self.received[size:]
         return data
 
 
@@ -226,12 +227,12 @@ class Addressed:
         async with await self.socket(buffer_bytes) as stream:
             raw = Raw(stream)
             await raw.send(handshake(path))
-            while b"\r\n\r\n" not in raw._received:
+            while b"\r\n\r\n" not in raw.received:
                 with trio.fail_after(DEADLINE_SECONDS):
                     data = await stream.receive_some(4096)
-                assert data, raw._received
-                raw._received += data
-            head, _, raw._received = raw._received.partition(b"\r\n\r\n")
+                assert data, raw.received
+                raw.received += data
+            head, _, raw.received = raw.received.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101 "), head
             yield raw
 
@@ -243,6 +244,14 @@ class Addressed:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         await sock.connect((host, int(port)))
         return trio.SocketStream(sock)
+
+    @contextlib.asynccontextmanager
+    async def reset_after(self, data: bytes) -> AsyncIterator[None]:
+        """A client that says this much, and is gone with an RST when the block ends."""
+        raw = Raw(await self.socket())
+        await raw.send(data)
+        yield
+        await raw.reset()
 
     async def get(self, path: str, admin: bool = False, **headers: str) -> Answer:
         """A plain HTTP request; `sec_websocket_key` is the header Sec-WebSocket-Key."""
@@ -289,7 +298,7 @@ def handshake(path: str = "/ws", *lines: str) -> bytes:
 
 async def _answer(stream: trio.SocketStream) -> Answer:
     parser = h11.Connection(h11.CLIENT)
-    parser.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+    parser.send(h11.Request(method="GET", target="/", headers=UPGRADING))
     parser.send(h11.EndOfMessage())
     status, headers, body = 0, {}, b""
     with trio.fail_after(DEADLINE_SECONDS):
