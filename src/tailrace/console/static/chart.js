@@ -57,6 +57,7 @@ export class Chart {
     this.#scale = { top, width, height };
     this.#grid();
     this.#series.forEach((series) => this.#line(series));
+    this.#labels();
     if (this.#pointer !== null) {
       this.#readOut();
     }
@@ -94,8 +95,6 @@ export class Chart {
     const context = this.#context;
     const { top, width } = this.#scale;
     context.lineWidth = 1;
-    context.font = `10px ${this.#color("--mono")}`;
-    context.textBaseline = "top";
     for (const share of [0, 0.5, 1]) {
       const y = Math.round(this.#y(top * share)) + 0.5;
       context.strokeStyle = this.#color(share === 0 ? "--line" : "--line-soft");
@@ -103,10 +102,22 @@ export class Chart {
       context.moveTo(0, y);
       context.lineTo(width, y);
       context.stroke();
-      if (share > 0) {
-        context.fillStyle = this.#color("--faint");
-        context.fillText(this.#format(top * share), 2, y + 2);
-      }
+    }
+  }
+
+  /** Over the lines, each letter with a rim in the colour of the ground. */
+  #labels() {
+    const context = this.#context;
+    const { top } = this.#scale;
+    context.font = `10px ${this.#color("--mono")}`;
+    context.textBaseline = "top";
+    context.lineWidth = 4;
+    context.strokeStyle = this.#color("--panel");
+    context.fillStyle = this.#color("--faint");
+    for (const share of [0.5, 1]) {
+      const label = [this.#format(top * share), 2, this.#y(top * share) + 3];
+      context.strokeText(...label);
+      context.fillText(...label);
     }
   }
 

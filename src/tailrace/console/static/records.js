@@ -10,7 +10,7 @@ import { buildRow } from "./rows.js";
 const FLUSH_MS = 100; // ten times a second is live to the eye
 const FLOOD_MS = 250; // when every row is new each time nobody can read along: spare the machine
 const OVERSCAN = 6;
-const CALM_ROWS = 2; // more new rows than this at once are not highlighted
+const CALM_ROWS = 12; // a second: when more come, a highlight on each would only flicker
 
 export class RecordList {
   paused = false;
@@ -25,6 +25,7 @@ export class RecordList {
   #pressed = null; // seq under the pointer when it went down: rows may have moved before the click
   #drawnAt = 0;
   #pace = FLUSH_MS;
+  #recent = 0; // rows made in about the last second
   #queued = false;
   #rowHeight = 30;
 
@@ -114,8 +115,10 @@ export class RecordList {
   // Drawing
 
   #draw() {
+    const now = performance.now();
+    this.#recent *= Math.exp((this.#drawnAt - now) / 1000);
     this.#queued = false;
-    this.#drawnAt = performance.now();
+    this.#drawnAt = now;
     const source = this.#source;
     this.#body.style.height = `${source.length * this.#rowHeight}px`;
     const first = Math.max(0, Math.floor(this.#viewport.scrollTop / this.#rowHeight) - OVERSCAN);
@@ -150,7 +153,8 @@ export class RecordList {
         row.remove();
       }
     }
-    const calm = this.#held === null && this.#rows.size > 0 && made.length <= CALM_ROWS;
+    const calm = this.#held === null && this.#rows.size > 0 && this.#recent + made.length <= CALM_ROWS;
+    this.#recent += made.length;
     made.forEach((row) => row.classList.toggle("fresh", calm));
     this.#body.append(...made);
     this.#rows = kept;
