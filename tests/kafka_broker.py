@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 VERSION = "4.1.0"
 USER, PASSWORD = "tailrace", "tailrace-secret"
@@ -151,6 +160,27 @@ class Broker:
         self._done(self._admin.delete_topics([topic]))
         self._wait_for(lambda: not self.describe(topic), f"the end of {topic}")
 
+    def deny(self, topic: str, operation: AclOperation) -> None:
+        """Forbids `USER` (on `sasl_bootstrap`) one operation on a topic; the others stay allowed."""
+        acls = [
+            AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, user, "*", each, permission)
+            for user, each, permission in (
+                (f"User:{USER}", operation, AclPermissionType.DENY),
+                ("User:*", AclOperation.ALL, AclPermissionType.ALLOW),
+            )
+        ]
+        self._done(self._admin.create_acls(acls))
+
+    def credentials(self, password: str = PASSWORD) -> dict[str, str]:
+        """librdkafka's settings for `USER` on the listener that asks for credentials."""
+        return {
+            "bootstrap.servers": self.sasl_bootstrap,
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": USER,
+            "sasl.password": password,
+        }
+
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Moves the beginning of partitions, as retention would."""
         wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
@@ -238,6 +268,10 @@ def _settings(ports: Sequence[int], data: Path) -> dict[str, str]:
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{jaas} user_{USER}="{PASSWORD}";',
+        # Everybody may do everything, but for what `deny` forbids to `USER`.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "true",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",

@@ -2,10 +2,11 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 import trio
+from confluent_kafka.admin import AclOperation
 from tests.kafka_broker import Broker
 
 from tailrace.kafka.batch import Batch, Fault
@@ -58,9 +59,11 @@ class Reader:
 
 
 @contextlib.asynccontextmanager
-async def reading(kafka: Broker, capacity: int = 4) -> AsyncIterator[tuple[LiveConsumer, Reader]]:
+async def reading(
+    kafka: Broker, capacity: int = 4, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[LiveConsumer, Reader]]:
     send, receive = trio.open_memory_channel[Batch](capacity)
-    live = LiveConsumer({"bootstrap.servers": kafka.bootstrap})
+    live = LiveConsumer(settings or {"bootstrap.servers": kafka.bootstrap})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(live.run, send)
         yield live, Reader(receive)
@@ -213,6 +216,19 @@ async def test_a_topic_that_does_not_exist_does_not_disturb_the_others(kafka: Br
         live.assign(topic, {0: 0})
         fill(kafka, topic, 10)
         await reader.until(lambda: reader.count(topic) == 10)
+
+
+async def test_a_topic_that_we_may_not_read_is_a_fault(kafka: Broker) -> None:
+    topic, other = kafka.topic(), kafka.topic()
+    kafka.deny(topic, AclOperation.READ)
+    fill(kafka, other, 10)
+    async with reading(kafka, settings=kafka.credentials()) as (live, reader):
+        live.assign(topic, {0: 0})
+        live.assign(other, {0: 0})
+        await reader.until(lambda: bool(reader.faults) and reader.count(other) == 10)
+    assert {(each.topic, each.partition, each.name) for each in reader.faults} == {
+        (topic, 0, "TOPIC_AUTHORIZATION_FAILED")
+    }
 
 
 async def test_a_topic_opens_at_once_while_others_are_idle(kafka: Broker) -> None:

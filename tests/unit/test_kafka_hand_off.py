@@ -10,7 +10,7 @@ from tailrace.kafka.hand_off import HandOff
 
 
 class Thread:
-    """A thread that gives 0, 1, 2, ... and attends whenever it is woken in between, as the poll thread does."""
+    """A thread that gives 0, 1, 2, ... and attends whenever it is woken, as the poll thread does; until cancelled."""
 
     def __init__(self, send: trio.MemorySendChannel[int], total: int) -> None:
         self._woken = threading.Event()
@@ -26,8 +26,10 @@ class Thread:
             self._hand_off.attend()
             self._hand_off.give(item)
             self.given += 1
-        if self._woken.wait(0.5):
+        while True:
+            self._woken.wait(0.01)
             self._hand_off.attend()
+            trio.from_thread.check_cancelled()
 
 
 async def until(condition: Callable[[], bool]) -> None:

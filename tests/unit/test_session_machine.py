@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tailrace.config import Topic
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
@@ -124,6 +124,7 @@ class Life:
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
+        self.id = ticket.id
         self.place = {0: 0, 1: 0}
         self.told = dict(self.place)
         self.kept = Kept()
@@ -132,160 +133,140 @@ class Life:
         """What the oracle expects: a position when the place moved since it was last told."""
         moved = self.place != self.told
         self.told = dict(self.place)
-        return [f"position {self.ticket.id}"] * moved
+        return [f"position {self.id}"] * moved
+
+
+Report = Callable[[Session, Life], list[Action]]
+Said = Callable[[Oracle, Life], list[str]]
+Outcome = tuple[Report, Said]
+
+
+def opened(live: bool) -> Outcome:
+    def said(oracle: Oracle, life: Life) -> list[str]:
+        oracle.faults = 0
+        oracle.uses[life.id] = "live" if live else "catching up"
+        return [f"subscribed {life.id}"] + [f"live {life.id}"] * live
+
+    return lambda session, life: session.opened(life.ticket, "open", "t", None, life.place, live), said
+
+
+def reached_live(oracle: Oracle, life: Life) -> list[str]:
+    if oracle.uses[life.id] == "closing":
+        return []
+    oracle.uses[life.id] = "live"
+    return [*life.position(), f"live {life.id}"]
+
+
+def ended(oracle: Oracle, life: Life) -> list[str]:
+    del oracle.uses[life.id]
+    return [*life.position(), f"unsubscribed {life.id} topic_deleted"]
+
+
+def answered(what: str) -> Said:
+    def said(oracle: Oracle, life: Life) -> list[str]:
+        oracle.faults = 0
+        del oracle.uses[life.id]
+        return [*life.position(), f"{what} {life.id}", *oracle.release()]
+
+    return said
+
+
+def at_fault(oracle: Oracle, life: Life) -> list[str]:
+    del oracle.uses[life.id]
+    return oracle.fault(f"bad_request {life.id}") + oracle.release()
+
+
+LIVE: Outcome = (lambda session, life: session.live(life.ticket, life.place), reached_live)
+POSITION: Outcome = (
+    lambda session, life: session.position(life.ticket, life.place),
+    lambda oracle, life: life.position(),
+)
+CLOSED: Outcome = (lambda session, life: session.closed(life.ticket, life.place), answered("unsubscribed"))
+ENDED: Outcome = (lambda session, life: session.ended(life.ticket, life.place, ErrorCode.TOPIC_DELETED, ""), ended)
+REFUSED: Outcome = (lambda session, life: session.refused(life.ticket, ErrorCode.INTERNAL, ""), answered("internal"))
+AT_FAULT: Outcome = (lambda session, life: session.refused(life.ticket, ErrorCode.BAD_REQUEST, ""), at_fault)
+PUBLISHED: Outcome = (lambda session, life: session.published(life.ticket, "inbox", 0, 1, None), answered("published"))
+GOOD: Outcome = (lambda session, life: session.authenticated(life.ticket, None, None), answered("authenticated"))
+
+OUTCOMES: dict[str, list[Outcome]] = {
+    "pending": [opened(live=True), opened(live=False), REFUSED, AT_FAULT],
+    "catching up": [LIVE, POSITION, ENDED],
+    "live": [POSITION, ENDED],
+    "closing": [CLOSED, POSITION, ENDED, LIVE],
+    "publish": [PUBLISHED, REFUSED, AT_FAULT],
+    "auth": [GOOD, REFUSED, AT_FAULT],
+}
+ANY = [outcome for outcomes in OUTCOMES.values() for outcome in outcomes]
 
 
 class SessionMachine(RuleBasedStateMachine):
-    lives = Bundle("lives")
-
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(JSON, TERMS)
-        self.oracle = Oracle()
-        self.current: dict[int, Life] = {}
+        self.begin()
 
-    def check(self, actions: list[Action], expected: list[str]) -> Any:
-        """Compare, let the client keep what it is told, and give the lives that began."""
+    def begin(self) -> None:
+        self.session, self.oracle = Session(JSON, TERMS), Oracle()
+        self.lives: dict[int, Life] = {}
+        self.former: list[Life] = []
+
+    def check(self, actions: list[Action], expected: list[str]) -> None:
+        """Compare, and let the client keep what it is told."""
         assert words(actions) == expected
-        begun = []
         for action in actions:
             match action:
                 case Open(ticket) | Produce(ticket) | Authenticate(ticket):
-                    self.current[ticket.id] = Life(ticket)
-                    begun.append(self.current[ticket.id])
+                    self.former += [self.lives[ticket.id]] if ticket.id in self.lives else []
+                    self.lives[ticket.id] = Life(ticket)
                 case Send(Subscribed() as message):
-                    self.current[message.id].kept.subscribed(message)
+                    self.lives[message.id].kept.subscribed(message)
                 case Send(PositionMessage() as message):
-                    self.current[message.id].kept.position(message)
-                case Send(Unsubscribed() as message) if (life := self.current.pop(message.id)).kept.positions:
-                    assert life.kept.positions == life.place
-        return multiple(*begun)
+                    self.lives[message.id].kept.position(message)
+                case Send(Unsubscribed() as message):
+                    life = self.lives[message.id]
+                    assert life.kept.positions in ({}, life.place)  # {}: it was never subscribed
 
-    def use(self, life: Life) -> str | None:
-        """What the life's ticket is used for now; None when it is not."""
-        if self.oracle.over or self.current.get(life.ticket.id) is not life:
-            return None
-        return self.oracle.uses.get(life.ticket.id)
-
-    def outcome(
-        self, life: Life, uses: tuple[str, ...], report: Callable[[], list[Action]], said: Callable[[], list[str]]
-    ) -> Any:
-        """Report an outcome if the gateway could: for a ticket of these uses, or for one that is no longer in use."""
-        use = self.use(life)
-        if use is None:
-            assert report() == []
-            return multiple()
-        return self.check(report(), said()) if use in uses else multiple()
-
-    @rule(target=lives, command=st.sampled_from(sorted(COMMANDS)), id=st.integers(1, 3))
-    def receive(self, command: str, id: int) -> Any:
+    @rule(command=st.sampled_from(sorted(COMMANDS)), id=st.integers(1, 3))
+    def receive(self, command: str, id: int) -> None:
         data = json.dumps({"type": command.split()[0], "id": id, **COMMANDS[command]})
-        return self.check(self.session.receive(data), self.oracle.receive(command, id))
+        self.check(self.session.receive(data), self.oracle.receive(command, id))
 
-    @rule(target=lives, times=st.integers(15, 22))
-    def misspell_often(self, times: int) -> Any:
-        for _ in range(times):
-            self.receive("misspelt", 1)
-        return multiple()
+    @rule(id=st.integers(1, 3), choice=st.integers(0, 11))
+    def settle(self, id: int, choice: int) -> None:
+        """One of the outcomes that what the id is used for can have."""
+        outcomes = OUTCOMES.get(self.oracle.uses.get(id, ""))
+        if outcomes and not self.oracle.over:
+            report, said = outcomes[choice % len(outcomes)]
+            self.check(report(self.session, self.lives[id]), said(self.oracle, self.lives[id]))
 
-    @rule(life=lives, partition=st.integers(0, 1), offsets=st.integers(1, 3))
-    def move(self, life: Life, partition: int, offsets: int) -> None:
-        if self.use(life) in SUBSCRIPTION[1:]:
+    @rule(id=st.integers(1, 3), partition=st.integers(0, 1), offsets=st.integers(1, 3))
+    def move(self, id: int, partition: int, offsets: int) -> None:
+        if self.oracle.uses.get(id) in SUBSCRIPTION[1:]:
+            life = self.lives[id]
             life.place = {**life.place, partition: life.place[partition] + offsets}
 
-    @rule(target=lives, life=lives, live=st.booleans())
-    def opened(self, life: Life, live: bool) -> Any:
-        def said() -> list[str]:
-            self.oracle.faults = 0
-            self.oracle.uses[id] = "live" if live else "catching up"
-            return [f"subscribed {id}"] + [f"live {id}"] * live
+    @rule(outcome=st.sampled_from(ANY), which=st.integers(0, 9))
+    def late(self, outcome: Outcome, which: int) -> None:
+        """Any outcome of a ticket whose id is free, or in use by another, changes nothing."""
+        gone = [life for id, life in self.lives.items() if id not in self.oracle.uses or self.oracle.over]
+        if lives := self.former + gone:
+            assert outcome[0](self.session, lives[which % len(lives)]) == []
 
-        id = life.ticket.id
-        return self.outcome(
-            life, ("pending",), lambda: self.session.opened(life.ticket, "open", "t", None, life.place, live), said
-        )
-
-    @rule(target=lives, life=lives)
-    def live(self, life: Life) -> Any:
-        def said() -> list[str]:
-            if self.oracle.uses[id] == "closing":
-                return []
-            self.oracle.uses[id] = "live"
-            return [*life.position(), f"live {id}"]
-
-        id = life.ticket.id
-        return self.outcome(life, ("catching up",), lambda: self.session.live(life.ticket, life.place), said)
-
-    @rule(target=lives, life=lives)
-    def position(self, life: Life) -> Any:
-        return self.outcome(
-            life, SUBSCRIPTION[1:], lambda: self.session.position(life.ticket, life.place), life.position
-        )
-
-    @rule(target=lives, life=lives)
-    def closed(self, life: Life) -> Any:
-        def said() -> list[str]:
-            self.oracle.faults = 0
-            del self.oracle.uses[life.ticket.id]
-            return [*life.position(), f"unsubscribed {life.ticket.id}"]
-
-        return self.outcome(life, ("closing",), lambda: self.session.closed(life.ticket, life.place), said)
-
-    @rule(target=lives, life=lives)
-    def ended(self, life: Life) -> Any:
-        def said() -> list[str]:
-            del self.oracle.uses[life.ticket.id]
-            return [*life.position(), f"unsubscribed {life.ticket.id} topic_deleted"]
-
-        return self.outcome(
-            life,
-            SUBSCRIPTION[1:],
-            lambda: self.session.ended(life.ticket, life.place, ErrorCode.TOPIC_DELETED, ""),
-            said,
-        )
-
-    @rule(target=lives, life=lives, code=st.sampled_from([ErrorCode.KAFKA_UNAVAILABLE, ErrorCode.BAD_REQUEST]))
-    def refused(self, life: Life, code: ErrorCode) -> Any:
-        def said() -> list[str]:
-            self.oracle.faults = 0 if code is ErrorCode.KAFKA_UNAVAILABLE else self.oracle.faults
-            use = self.oracle.uses.pop(life.ticket.id)
-            error = f"{code} {life.ticket.id}"
-            answer = self.oracle.fault(error) if code is ErrorCode.BAD_REQUEST else [error]
-            return answer + (self.oracle.release() if use == "auth" else [])
-
-        return self.outcome(
-            life, ("pending", "publish", "auth"), lambda: self.session.refused(life.ticket, code, ""), said
-        )
-
-    @rule(target=lives, life=lives)
-    def published(self, life: Life) -> Any:
-        def said() -> list[str]:
-            self.oracle.faults = 0
-            del self.oracle.uses[life.ticket.id]
-            return [f"published {life.ticket.id}"]
-
-        return self.outcome(life, ("publish",), lambda: self.session.published(life.ticket, "inbox", 0, 1, None), said)
-
-    @rule(target=lives, life=lives)
-    def authenticated(self, life: Life) -> Any:
-        def said() -> list[str]:
-            self.oracle.faults = 0
-            del self.oracle.uses[life.ticket.id]
-            return [f"authenticated {life.ticket.id}", *self.oracle.release()]
-
-        return self.outcome(life, ("auth",), lambda: self.session.authenticated(life.ticket, None, None), said)
+    @rule(times=st.integers(10, 20))
+    def misspell_often(self, times: int) -> None:
+        for _ in range(times):
+            self.receive("misspelt", 1)
 
     @rule()
     def close(self) -> None:
         """The end of one connection; the machine goes on with another."""
-        open = [life for id, life in self.current.items() if self.oracle.uses.get(id) in SUBSCRIPTION[1:]]
-        positions = [(life.ticket, life.place) for life in self.current.values()]
+        open = [life for id, life in self.lives.items() if self.oracle.uses.get(id) in SUBSCRIPTION[1:]]
+        positions = [(life.ticket, life.place) for life in self.lives.values()]
         expected = [said for life in open for said in life.position()] + ["closing"]
         self.check(self.session.closing(SHUTDOWN, 5, positions), expected)
         assert all(life.kept.positions == life.place for life in open)
         assert self.session.closing(SHUTDOWN, 5, positions) == []
         assert self.session.receive("{") == []
-        self.session, self.oracle, self.current = Session(JSON, TERMS), Oracle(), {}
+        self.begin()
 
     @invariant()
     def counts_agree(self) -> None:

@@ -38,7 +38,6 @@ _REQUEST_SECONDS = 4.5
 _GRACE_SECONDS = 0.3
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
-_NO_CONTROLLER = -1
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -74,7 +73,7 @@ class Cluster:
     async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
         """Per partition the next offset for a read_committed reader who has read everything; one request.
 
-        Raises `UnknownTopic` (also when one of the partitions does not exist), `KafkaUnavailable`.
+        Raises `UnknownTopic`, `KafkaUnavailable`; one of them also when one of the partitions does not exist.
         """
         return await self._offsets(name, partitions, _LATEST)
 
@@ -108,7 +107,8 @@ class Cluster:
     async def _can_describe(self) -> bool:
         if not self._has_controller:
             metadata = await self._metadata(_PROBE_TOPIC)
-            self._has_controller = metadata.controller_id != _NO_CONTROLLER
+            # The mock names one that is not among its brokers.
+            self._has_controller = metadata.controller_id in metadata.brokers
         return self._has_controller
 
     def _policies(self, names: list[str]) -> dict[str, Future[Any]]:
@@ -137,7 +137,14 @@ class Cluster:
         answers = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_SECONDS
         )
-        return {each.partition: (await _answer(future)).offset for each, future in answers.items()}
+        return {each.partition: _told((await _answer(future)).offset) for each, future in answers.items()}
+
+
+def _told(offset: int) -> int:
+    """A broker that hangs makes librdkafka answer in time, without an error and with offset -1001 (measured)."""
+    if offset < 0:
+        raise KafkaUnavailable("no broker answers")
+    return offset
 
 
 def _check_name(name: str) -> None:

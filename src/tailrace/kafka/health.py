@@ -15,6 +15,7 @@ from tailrace.kafka.trouble import Trouble
 
 INTERVAL_SECONDS = 2.0
 PROBE_SECONDS = 3.0
+PAUSE_SECONDS = 0.5
 
 _log = structlog.get_logger("tailrace.kafka")
 
@@ -41,13 +42,14 @@ class Health:
         self._token = trio.lowlevel.current_trio_token()
         while True:
             await self.check()
-            # Attempts that fail at once must not follow each other without a pause: one event, one early question.
-            with trio.move_on_after(INTERVAL_SECONDS):
+            # One broker of three that is down makes events without end: they hasten a question, not many.
+            await trio.sleep(PAUSE_SECONDS)
+            self._soon = trio.Event()
+            with trio.move_on_after(INTERVAL_SECONDS - PAUSE_SECONDS):
                 await self._soon.wait()
 
     async def check(self) -> None:
         """Asks once."""
-        self._soon = trio.Event()
         try:
             await self._cluster.probe(PROBE_SECONDS)
         except KafkaUnavailable as error:

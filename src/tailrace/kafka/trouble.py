@@ -10,12 +10,19 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 NO_SUCH_TOPIC = frozenset(
-    {"UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "_NOENT"}
+    {
+        "UNKNOWN_TOPIC_OR_PART",
+        "UNKNOWN_TOPIC_ID",
+        "TOPIC_EXCEPTION",
+        "TOPIC_AUTHORIZATION_FAILED",
+        "_UNKNOWN_TOPIC",
+        "_UNKNOWN_PARTITION",
+        "_NOENT",
+    }
 )
-"""Names that mean: the broker answered, and has no such topic or partition (`TOPIC_EXCEPTION`: an impossible name)."""
-
-REFUSED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
-"""Names that mean: the broker answered, and our credentials may not see it."""
+"""Names that mean: the broker answered, and has no such topic or partition, or none that it shows us
+(`TOPIC_EXCEPTION`: no topic can have that name).
+"""
 
 _UNREACHABLE = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "REQUEST_TIMED_OUT"})
 
@@ -27,7 +34,7 @@ _WORDS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (frozenset({"_SSL"}), "TLS with the broker failed"),
     (frozenset({"_RESOLVE"}), "the broker's name cannot be resolved"),
-    (REFUSED, "our credentials are not allowed to"),
+    (frozenset({"CLUSTER_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"}), "our credentials are not allowed to"),
     (_UNREACHABLE, "no broker answers"),
 )
 
