@@ -6,6 +6,7 @@ is there when `topic` has returned.
 """
 
 import contextlib
+import ctypes
 import itertools
 import os
 import random
@@ -32,6 +33,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from tailrace.kafka.native import c_function, handle
+
 VERSION = "4.1.0"
 USER, PASSWORD = "tailrace", "tailrace-secret"
 
@@ -44,6 +47,19 @@ _IN_FLIGHT = 50_000  # librdkafka's queue takes 100,000
 _JAVA = ("java", "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 # A test run that is killed leaves no broker behind (util-linux; without it, it would).
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+
+_headers_new = c_function("rd_kafka_headers_new", ctypes.c_void_p, ctypes.c_size_t)
+_header_add = c_function(
+    "rd_kafka_header_add",
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_char_p,
+    ctypes.c_ssize_t,
+    ctypes.c_char_p,
+    ctypes.c_ssize_t,
+)
+_producev = c_function("rd_kafka_producev", ctypes.c_int)
+_producev.argtypes = None  # variadic
 
 Record = bytes | str | tuple[Any, Any] | Mapping[str, Any]
 """A value, (key, value), or what `Producer.produce` takes: value, key, partition, headers, timestamp."""
@@ -197,6 +213,17 @@ class Broker:
         """Appends them in order; returns (partition, offset) of each once all are acknowledged, in that order."""
         return _produce(self._producer, topic, records, partition)
 
+    def produce_raw(self, topic: str, value: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """One record with header names of any bytes, which the Python binding cannot write, to partition 0."""
+        producer = Producer({"bootstrap.servers": self.bootstrap}, error_cb=_ignore, logger=_Silent())
+        c_headers = _headers_new(len(headers))
+        for name, content in headers:
+            _header_add(c_headers, name, len(name), content, len(content))
+        # RD_KAFKA_V_TOPIC, _PARTITION, _VALUE, _HEADERS, _END
+        arguments = (1, topic.encode(), 3, 0, 4, value, ctypes.c_size_t(len(value)), 10, ctypes.c_void_p(c_headers), 0)
+        assert _producev(ctypes.c_void_p(handle(producer, _ignore)), *arguments) == 0
+        assert producer.flush(_REQUEST_SECONDS) == 0
+
     @contextlib.contextmanager
     def transaction(self, abort: bool = False) -> Iterator["Transaction"]:
         """`with kafka.transaction() as t: t.produce(...)`: committed, or with `abort` aborted, at the block's end."""
@@ -248,6 +275,9 @@ class Transaction:
 
     def produce(self, topic: str, records: Iterable[Record], partition: int = -1) -> list[tuple[int, int]]:
         return _produce(self._producer, topic, records, partition)
+
+
+def _ignore(_: object) -> None: ...
 
 
 class _Silent:

@@ -39,10 +39,8 @@ class EmbeddedKafka:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await trio.to_thread.run_sync(producer.purge)
-            del producer
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._stop)
 
     def create(self, topic: str, partitions: int) -> None:
         """Creates a topic of so many partitions. Raises ValueError when it exists or cannot be."""
@@ -75,6 +73,12 @@ class EmbeddedKafka:
         brokers = producer.list_topics(timeout=_METADATA_SECONDS).brokers.values()
         self.bootstrap = ",".join(f"{each.host}:{each.port}" for each in brokers)
         self._producer = producer
+
+    def _stop(self) -> None:
+        """The last reference goes here, in a thread: librdkafka joins its own threads then."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
 
     def _running(self) -> Producer:
         if self._producer is None:
