@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from enum import Enum
 from typing import Any, TypeVar
 
 import trio
@@ -38,8 +39,19 @@ _REQUEST_SECONDS = 4.5
 _GRACE_SECONDS = 0.3
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
+# What a look-up by time answers where there is no such record.
+_NOTHING = -1
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+class Listing(Enum):
+    """What can be listed of every partition: the oldest offset; the next one for a reader of committed records, and
+    for one of all records, who reads what transactions have open too."""
+
+    BEGINNINGS = (_EARLIEST, IsolationLevel.READ_COMMITTED)
+    ENDS = (_LATEST, IsolationLevel.READ_COMMITTED)
+    HIGH_ENDS = (_LATEST, IsolationLevel.READ_UNCOMMITTED)
 
 
 class Cluster:
@@ -75,11 +87,27 @@ class Cluster:
 
         Raises `UnknownTopic`, `KafkaUnavailable`; one of them also when one of the partitions does not exist.
         """
-        return await self._offsets(name, partitions, _LATEST)
+        return (await self.listed(name, partitions, Listing.ENDS))[0]
 
     async def beginnings(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
         """Per partition the oldest offset the broker still has; raises as `ends` does."""
-        return await self._offsets(name, partitions, _EARLIEST)
+        return (await self.listed(name, partitions, Listing.BEGINNINGS))[0]
+
+    async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
+        """The answers to several listings in their order, asked at the same time; raises as `ends` does."""
+        numbers = list(partitions)
+        sent = [self._send(name, numbers, *each.value) for each in wanted]
+        return [{partition: _told(offset) for partition, offset in (await _offsets(each)).items()} for each in sent]
+
+    async def at(self, name: str, partitions: Iterable[int], time_ms: int) -> dict[int, int] | None:
+        """Per partition the first committed record's offset at or after a time (epoch ms, not negative), -1 where
+        there is none, or None where the cluster cannot tell: the mock answers -1 always. Raises as `ends` does.
+        """
+        if not await self._can_describe():
+            return None
+        spec: OffsetSpec = OffsetSpec.for_timestamp(time_ms)
+        found = await _offsets(self._send(name, partitions, spec, IsolationLevel.READ_COMMITTED))
+        return {partition: _told(offset, _NOTHING) for partition, offset in found.items()}
 
     async def topics(self) -> frozenset[str]:
         """The names of all topics that our credentials may see. Raises `KafkaUnavailable`."""
@@ -129,20 +157,23 @@ class Cluster:
             # The client's own error events and log lines wait for a poll; the futures do not.
             self._admin.poll(0)
 
-    async def _offsets(self, name: str, partitions: Iterable[int], wanted: OffsetSpec) -> dict[int, int]:
+    def _send(
+        self, name: str, partitions: Iterable[int], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[TopicPartition, Future[Any]]:
         _check_name(name)
-        asked = {TopicPartition(name, each): wanted for each in partitions}
+        asked = {TopicPartition(name, each): spec for each in partitions}
         if not asked:
             return {}
-        answers = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_SECONDS
-        )
-        return {each.partition: _told((await _answer(future)).offset) for each, future in answers.items()}
+        return self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
 
 
-def _told(offset: int) -> int:
+async def _offsets(sent: Mapping[TopicPartition, Future[Any]]) -> dict[int, int]:
+    return {each.partition: (await _answer(future)).offset for each, future in sent.items()}
+
+
+def _told(offset: int, lowest: int = 0) -> int:
     """A broker that hangs makes librdkafka answer in time, without an error and with offset -1001 (measured)."""
-    if offset < 0:
+    if offset < lowest:
         raise KafkaUnavailable("no broker answers")
     return offset
 
