@@ -25,6 +25,7 @@ import msgspec
 import pytest
 import structlog
 import trio
+from structlog.processors import format_exc_info
 from tests.kafka_broker import Broker
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import ClientConnection, connect
@@ -344,14 +345,14 @@ async def running(kafka: Broker | str, **sections: Any) -> AsyncIterator[Gateway
     }
     gateway = Gateway()
     config = Config(**(defaults | sections))
-    with structlog.testing.capture_logs() as gateway.log, _observed(gateway):
+    with structlog.testing.capture_logs([format_exc_info]) as gateway.log, _observed(gateway):
         async with trio.open_nursery() as nursery:
             addresses = await nursery.start(server.serve, config)
             gateway.public, gateway.admin = addresses.public, addresses.admin
             yield gateway
             nursery.cancel_scope.cancel()
-    faults = [entry for entry in gateway.log if "exc_info" in entry or entry["log_level"] in ("error", "critical")]
-    assert not faults, faults
+    faults = [entry for entry in gateway.log if "exception" in entry or entry["log_level"] in ("error", "critical")]
+    assert not faults, "\n".join(f"{fault['event']}\n{fault.get('exception')}" for fault in faults)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import ProtocolError
 
 from tailrace.core.frame import frame
-from tailrace.disconnect import BAD_UTF8, INTERNAL, PROTOCOL_ERROR, Disconnect
+from tailrace.disconnect import BAD_UTF8, INTERNAL, PROTOCOL_ERROR, SHUTDOWN, Disconnect
 from tailrace.websocket.guard import Guard, Violation
 from tailrace.websocket.keepalive import Pulse
 from tailrace.websocket.outlet import Outlet
@@ -122,7 +122,9 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye as far as the client listens, and give the descriptor back. Bounded by CLOSE_SECONDS."""
-        ending = self.ending or INTERNAL
+        self._name(SHUTDOWN, by_gateway=True)  # nobody has named it: cancelled from above
+        ending = self.ending
+        assert ending is not None
         try:
             if self.on_end is not None:
                 self.on_end(ending)
@@ -175,8 +177,11 @@ async def converse(
     try:
         async with trio.open_nursery() as nursery:
             connection = Connection(Outlet(stream, sock, guard, nursery), sock, remote, nursery)
-            await connection.handshake(subprotocol)
-            await talk(connection)
+            try:
+                await connection.handshake(subprotocol)
+                await talk(connection)
+            finally:
+                connection.outlet.dismiss()
             nursery.cancel_scope.cancel()
     except* Exception as failed:  # noqa: BLE001  every failure gets a name in Connection.fail
         assert connection is not None

@@ -52,7 +52,7 @@ class Outlet(trio.abc.Stream):
     ) -> None:
         self._stream = stream
         self._socket = sock
-        self._nursery = nursery
+        self._nursery: trio.Nursery | None = nursery
         self._answered = False
         self._closed = False
         self._room: trio.Event | None = None
@@ -114,7 +114,12 @@ class Outlet(trio.abc.Stream):
 
     def wake(self) -> None:
         """Start the writer: the line asked for it."""
-        self._nursery.start_soon(self._write)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._write)
+
+    def dismiss(self) -> None:
+        """No more writers, from anyone's `wake`: their nursery is about to close. What waits is left to `drain`."""
+        self._nursery = None
 
     async def _write(self) -> None:
         """Bring the line on until nothing waits and every subscription is live again."""
@@ -149,7 +154,7 @@ class Outlet(trio.abc.Stream):
 
     async def drain(self) -> None:
         """Wait until everything that was committed has left, or the connection is gone. No subscription may be left."""
-        while self.line.flush(FLUSH_BYTES) == BLOCKED:
+        while self.line.flush(FLUSH_BYTES) not in (DONE, BROKEN):
             await trio.lowlevel.wait_writable(self._socket)
 
     def reset(self) -> None:

@@ -1,0 +1,257 @@
+"""One connection's socket: order, waiting, what is counted, and how it ends. On socket pairs, without a clock."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tailrace._fanout import JSON, Subscription, Tail
+from tailrace.core.frame import TEXT, frame
+from tailrace.websocket.guard import Guard, Violation
+from tailrace.websocket.outlet import FLUSH_BYTES, NO_STATUS, ROOM_BYTES, TCP_NOTSENT_LOWAT, UNSENT_BYTES, Outlet
+
+ANSWER = b"HTTP/1.1 101 \r\n\r\n"
+PING = b"\x89\x80\0\0\0\0"  # a client's
+
+
+class Wired:
+    """An outlet whose handshake is answered, and the client's end of its socket."""
+
+    def __init__(self, near: trio.socket.SocketType, far: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+        self.near, self.far = near, far
+        self.outlet = Outlet(trio.SocketStream(near), near, Guard(100, 4), nursery)
+
+    async def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += await self.far.recv(size - len(data))
+        return data
+
+
+async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        far = trio.socket.socket()
+        await far.connect(listener.getsockname())
+        near, _ = await listener.accept()
+    return near, far
+
+
+@contextlib.asynccontextmanager
+async def wire(*, tcp: bool = False, answered: bool = True, room: int | None = None) -> AsyncIterator[Wired]:
+    """room: bytes of the near send buffer."""
+    near, far = await tcp_pair() if tcp else trio.socket.socketpair()
+    if room is not None:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    with near, far:
+        async with trio.open_nursery() as nursery:
+            wired = Wired(near, far, nursery)
+            if answered:
+                await wired.outlet.send_all(ANSWER)
+                await wired.read(len(ANSWER))
+            yield wired
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_answer_goes_through_the_stream() -> None:
+    """It opens the replay, and is no frame: it is not counted."""
+    async with wire(answered=False) as wired:
+        await wired.outlet.send_all(ANSWER)
+        assert await wired.read(len(ANSWER)) == ANSWER
+        assert wired.outlet.line.sent_bytes == 0
+
+
+async def test_what_comes_before_the_answer_is_not_guarded() -> None:
+    async with wire(answered=False) as wired:
+        await wired.far.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert await wired.outlet.receive_some() == b"GET / HTTP/1.1\r\n\r\n"
+        assert wired.outlet.guard.received_bytes == 0
+
+
+async def test_what_comes_in_passes_the_guard() -> None:
+    async with wire() as wired:
+        await wired.far.send(PING)
+        assert await wired.outlet.receive_some() == PING
+        assert (wired.outlet.guard.received_bytes, wired.outlet.guard.control_frames) == (6, 1)
+        await wired.far.send(b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"\0\0\0\0")
+        with pytest.raises(Violation):
+            await wired.outlet.receive_some()
+
+
+async def test_posts_and_records_leave_in_the_order_they_were_committed() -> None:
+    async with wire() as wired:
+        tail = Tail(JSON, [0])
+        subscription = Subscription(wired.outlet.line, tail, 1)
+        payload = b'{"id":    0,"x":1}'
+        wired.outlet.post(b"<1>")
+        tail.append(TEXT, payload, 0, 0, None)
+        tail.pump(1 << 20)
+        wired.outlet.post(b"<2>")
+        record = frame(TEXT, payload.replace(b"0", b"1", 1))
+        assert await wired.read(6 + len(record)) == b"<1>" + record + b"<2>"
+        assert wired.outlet.line.sent_bytes == 6 + len(record)
+        subscription.close()
+
+
+async def test_the_writer_brings_out_what_the_kernel_refused() -> None:
+    async with wire(room=4608) as wired:
+        sent = b"".join(b"%09d" % number for number in range(20_000))
+        for begin in range(0, len(sent), 9000):
+            wired.outlet.post(sent[begin : begin + 9000])
+        assert wired.outlet.line.waiting_bytes > 100_000
+        assert await wired.read(len(sent)) == sent
+        await wait_all_tasks_blocked()
+        assert wired.outlet.line.idle
+
+
+async def test_room_is_waited_for() -> None:
+    """Whoever asks and never reads is read no further; the waiting end with what waits, not before."""
+    async with wire(room=4608) as wired:
+        await wired.outlet.room()
+        wired.outlet.post(b"x" * (ROOM_BYTES + 20_000))
+        waited = trio.Event()
+
+        async def wait() -> None:
+            await wired.outlet.wait_send_all_might_not_block()
+            waited.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            assert not waited.is_set()
+            await wired.read(20_000 - 8192)
+            await wait_all_tasks_blocked()
+            assert not waited.is_set()
+            await wired.read(ROOM_BYTES)
+            await waited.wait()
+            assert wired.outlet.line.waiting_bytes <= ROOM_BYTES
+
+
+async def test_a_pong_waits_for_room_too() -> None:
+    """trio-websocket's reader reads on once `send_all` returns: pings in a flood are read as fast as pongs leave."""
+    async with wire(room=4608) as wired:
+        wired.outlet.post(b"x" * (ROOM_BYTES + 20_000))
+        with trio.move_on_after(0) as scope:
+            await wired.outlet.send_all(b"\x8a\x00")
+        assert scope.cancelled_caught
+
+
+async def test_room_is_not_waited_for_when_the_client_is_gone() -> None:
+    async with wire(room=4608) as wired:
+        wired.outlet.post(b"x" * (ROOM_BYTES + 20_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wired.outlet.room)
+            await wait_all_tasks_blocked()
+            wired.far.close()
+        assert wired.outlet.line.error
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [(b"\x88\x04\x0f\xa0hi", 4000), (b"\x88\x02\x03\xe8", 1000), (b"\x88\x00", NO_STATUS), (b"\x8a\x00", None)],
+)
+async def test_the_close_that_was_sent(frames: bytes, code: int | None) -> None:
+    async with wire() as wired:
+        await wired.outlet.send_all(frames)
+        assert wired.outlet.close_sent == code
+        wired.outlet.post(b"\x88\x02\x03\xe9")
+        assert wired.outlet.close_sent == (code or 1001)
+
+
+async def test_closed_by_trio_websocket() -> None:
+    """The socket stays: the connection closes it, once everything has left."""
+    async with wire() as wired:
+        await wired.outlet.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await wired.outlet.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await wired.outlet.send_all(b"\x8a\x00")
+        wired.outlet.post(b"the last")
+        assert await wired.read(8) == b"the last"
+
+
+async def test_what_cannot_be_read_any_more_from_the_tail_is_told() -> None:
+    async with wire(room=4608) as wired:
+        told: list[Subscription] = []
+        wired.outlet.on_dropped = told.extend
+        tail = Tail(JSON, [0], 4096)
+        subscription = Subscription(wired.outlet.line, tail, 1)
+        for offset in range(100):
+            tail.append(TEXT, b'{"id":    0,%s}' % (b"x" * 1000), 0, offset, None)
+            tail.pump(1 << 20)
+        for outlet in tail.take_woken():
+            outlet.wake()
+        await wait_all_tasks_blocked()
+        while tail.evict():
+            pass
+        for outlet in tail.take_woken():
+            outlet.wake()
+        with trio.fail_after(30):
+            while not told:
+                await wired.far.recv(65536)
+                await wait_all_tasks_blocked()
+        assert told == [subscription]
+
+
+async def test_a_dismissed_outlet_starts_no_writer() -> None:
+    """The pump may wake it after its nursery has closed: that must not raise, and nothing is lost."""
+    async with wire(room=4608) as wired:
+        async with trio.open_nursery() as closed:
+            outlet = Outlet(trio.SocketStream(wired.near), wired.near, Guard(100, 4), closed)
+            outlet.dismiss()
+        sent = b"x" * (2 * FLUSH_BYTES)
+        outlet.post(sent)
+        outlet.wake()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outlet.drain)
+            assert await wired.read(len(sent)) == sent
+        assert outlet.line.idle
+
+
+async def test_a_drain_ends_with_the_client() -> None:
+    async with wire(room=4608) as wired:
+        wired.outlet.dismiss()
+        wired.outlet.post(b"x" * 100_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wired.outlet.drain)
+            await wait_all_tasks_blocked()
+            wired.far.close()
+
+
+async def test_what_is_acknowledged() -> None:
+    """On a pair of Unix sockets nothing counts as acknowledged until it is read, with the kernel's overhead."""
+    async with wire(tcp=True) as wired:
+        wired.outlet.post(b"x" * 1000)
+        await wired.read(1000)
+        while wired.outlet.unacknowledged_bytes:  # the kernels' own moment
+            await trio.lowlevel.checkpoint()
+        assert wired.outlet.acknowledged_bytes == 1000
+
+
+async def test_what_waits_is_not_acknowledged() -> None:
+    async with wire(tcp=True, room=4608) as wired:
+        wired.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4608)
+        size = 8 * 1024 * 1024
+        wired.outlet.post(b"x" * size)
+        await wait_all_tasks_blocked()
+        assert wired.outlet.line.waiting_bytes > 0
+        assert wired.outlet.unacknowledged_bytes >= wired.outlet.line.waiting_bytes
+        assert wired.outlet.acknowledged_bytes + wired.outlet.unacknowledged_bytes == size
+
+
+async def test_a_reset_is_heard_at_once() -> None:
+    async with wire(tcp=True, room=4608) as wired:
+        wired.outlet.post(b"x" * 1_000_000)
+        wired.outlet.reset()
+        wired.near.close()
+        with pytest.raises(ConnectionResetError):
+            await wired.read(1_000_000)
+
+
+async def test_tcp_sockets_have_their_unsent_bytes_bounded() -> None:
+    async with wire(tcp=True) as wired:
+        assert wired.near.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == UNSENT_BYTES
