@@ -25,7 +25,7 @@ cdef extern from "<sys/socket.h>" nogil:
     const int MSG_NOSIGNAL
 
 JSON, MSGPACK, VALUE = 0, 1, 2  # formats of a tail: which id slot its frames have (section 3 of the protocol)
-LIVE, BEHIND, FALLEN, HOLED, CLOSED = 0, 1, 2, 3, 4  # states of a subscription
+LIVE, BEHIND, FALLEN, HOLED, CLOSED, READING, ARRIVED = 0, 1, 2, 3, 4, 5, 6  # states of a subscription
 DONE, MORE, BLOCKED, BROKEN = 0, 1, 2, 3  # what Line.flush found
 
 cdef enum:
@@ -37,6 +37,8 @@ cdef enum:
     S_FALLEN = 2
     S_HOLED = 3
     S_CLOSED = 4
+    S_READING = 5    # a stretch that was read back
+    S_ARRIVED = 6    # at its goal: the owner has something to say before it goes on
     R_DONE = 0
     R_MORE = 1
     R_BLOCKED = 2
@@ -208,6 +210,7 @@ cdef struct Wire:
 
 cdef struct Tail_
 cdef struct Group_
+cdef struct Stretch_
 
 cdef struct Cursor:
     Wire* wire
@@ -218,6 +221,11 @@ cdef struct Cursor:
     int64_t seq              # next record in the tail; while live and its group is not due, the end is meant (see place)
     int64_t* floor           # offsets below these are not wanted (already had); NULL once the place has passed them
     int32_t floors
+    int64_t* goal            # offsets to be passed before the owner is told; 0 = passed
+    int32_t goals
+    int32_t goals_left
+    Stretch_* stretch        # while S_READING
+    int64_t upto             # offset at which it leaves the stretch
     uint64_t* keys           # sorted; NULL = every record
     size_t keys_count
     char[5] slot
@@ -226,6 +234,7 @@ cdef struct Cursor:
     Link in_tail             # rings of those that are behind: the tail's (those that met a hole too),
     Link in_wire             # the connection's;
     Link in_line             # and of all of the connection
+    Link in_stretch          # ring of those that read a stretch
     void* owner              # the Subscription; borrowed
 
 
@@ -275,9 +284,18 @@ cdef struct Tail_:
     uint64_t sent_bytes
     Link due                 # ring of groups
     Link behind              # ring of cursors
+    Link arriving            # ring of live cursors whose goal is still ahead
     Wire** wakes
     size_t wakes_count
     size_t wakes_room
+
+
+cdef struct Stretch_:         # records of one partition, read back from Kafka
+    Block* block
+    int32_t partition
+    int64_t next             # every record below this offset that the log has is in it
+    size_t holes
+    Link readers
 
 
 cdef struct Scratch:         # gathered frames; filled and sent within one call
@@ -288,6 +306,11 @@ cdef struct Scratch:         # gathered frames; filled and sent within one call
     int64_t* seq
     size_t count
     size_t entries
+
+
+cdef struct Stop:            # why a walk ended before its limit
+    bint hole
+    int32_t passed           # the partition whose goal is passed there, or -1
 
 
 cdef Scratch scratch
@@ -313,24 +336,25 @@ cdef inline size_t frame_begin(Block* block, size_t i) noexcept nogil:
     return block.end[i - 1] if i else 0
 
 
-cdef Block* block_new(Tail_* tail, size_t room) noexcept nogil:
+cdef Block* block_new(size_t room, int64_t first, const int64_t* vector, int32_t width) noexcept nogil:
     cdef Block* block = <Block*>malloc(sizeof(Block))
     if block == NULL:
         return NULL
     block.data = <char*>malloc(room)
-    block.vector = <int64_t*>malloc(8 * (tail.width if tail.width else 1))
+    block.vector = <int64_t*>malloc(8 * (width if width else 1))
     block.end = NULL
     block.partition = NULL
     block.offset = NULL
     block.key = NULL
     block.used = block.count = block.entries = block.patched_from = block.patched_to = 0
     block.room = room
-    block.first = tail.end
-    block.width = tail.width
+    block.first = first
+    block.width = width
     if block.data == NULL or block.vector == NULL:
         block_free(block)
         return NULL
-    memcpy(block.vector, tail.vector, 8 * tail.width)
+    if width:
+        memcpy(block.vector, vector, 8 * width)
     return block
 
 
@@ -353,6 +377,41 @@ cdef bint block_entries(Block* block, size_t wanted) noexcept nogil:
         return False
     block.entries = room
     return True
+
+
+cdef bint block_reserve(Block* block, size_t frame) noexcept nogil:
+    """Room for one more frame and its entry."""
+    return grow(<void**>&block.data, &block.room, block.used + frame, 1) and block_entries(block, block.count + 1)
+
+
+cdef void block_put(Block* block, int opcode, bytes payload, Py_ssize_t size, int32_t partition, int64_t offset, uint64_t key):
+    """Frame a payload into reserved room; size -1: an entry without a frame."""
+    if size >= 0:
+        block.used += write_header(block.data + block.used, opcode, size)
+        memcpy(block.data + block.used, PyBytes_AS_STRING(payload), size)
+        block.used += size
+    block.end[block.count] = block.used
+    block.partition[block.count] = partition
+    block.offset[block.count] = offset
+    block.key[block.count] = key
+    block.count += 1
+
+
+cdef inline size_t frame_size(Py_ssize_t payload) noexcept nogil:
+    """With its header; 0 for an entry without a frame."""
+    return 0 if payload < 0 else payload + (2 if payload < 126 else 4 if payload < 65536 else 10)
+
+
+cdef size_t offset_index(Block* block, int64_t offset) noexcept nogil:
+    """The first entry at or behind an offset, in a block of one partition."""
+    cdef size_t low = 0, high = block.count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if block.offset[middle] < offset:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef inline size_t header_size(size_t frame) noexcept nogil:
@@ -536,18 +595,24 @@ cdef void vector_at(Tail_* tail, int64_t seq, int64_t* out) noexcept nogil:
 
 cdef void fall_behind(Cursor* cursor) noexcept nogil:
     cursor.state = S_BEHIND
+    link_remove(&cursor.in_tail)
     link_append(&cursor.tail.behind, &cursor.in_tail)
     link_append(&cursor.wire.behind, &cursor.in_wire)
     wake(cursor.tail, cursor.wire)
 
 
 cdef void drop(Cursor* cursor, int state) noexcept nogil:
-    """It cannot go on from the tail: the connection's writer is told. One that met a hole still has its place there (see _fall)."""
+    """It cannot go on by itself: the connection's writer is told. One that keeps its place in the tail stays in its ring (see _fall)."""
+    cdef bint reading = cursor.state == S_READING
     link_remove(&cursor.in_tail)
     link_remove(&cursor.in_wire)
-    if state == S_HOLED:
+    link_remove(&cursor.in_stretch)
+    if not reading and (state == S_HOLED or state == S_ARRIVED):
         link_append(&cursor.tail.behind, &cursor.in_tail)
     cursor.state = state
+    cursor.told = False
+    if state == S_FALLEN:
+        cursor.stretch = NULL
     cursor.wire.dropped += 1
     wake(cursor.tail, cursor.wire)
 
@@ -561,6 +626,26 @@ cdef void floor_check(Cursor* cursor) noexcept nogil:
     free(cursor.floor)
     cursor.floor = NULL
     cursor.floors = 0
+
+
+cdef bint goal_pass(Cursor* cursor, int32_t partition) noexcept nogil:
+    """It has passed its goal in this partition: True when that was the last one."""
+    cursor.goal[partition] = 0
+    cursor.goals_left -= 1
+    return cursor.goals_left == 0
+
+
+cdef bint goal_check(Cursor* cursor, const int64_t* vector, int32_t width) noexcept nogil:
+    """Pass the goals that this place is at or behind: True when none is left since then."""
+    cdef int32_t p
+    for p in range(cursor.goals):
+        if p < width and cursor.goal[p] and vector[p] >= cursor.goal[p] and goal_pass(cursor, p):
+            return True
+    return False
+
+
+cdef inline bint has_goal(Cursor* cursor, int32_t partition) noexcept nogil:
+    return cursor.goals_left > 0 and partition < cursor.goals and cursor.goal[partition] != 0
 
 
 cdef inline bint below_floor(Cursor* cursor, int32_t partition, int64_t offset) noexcept nogil:
@@ -601,25 +686,33 @@ cdef bint gather_frame(Tail_* tail, Block* block, size_t i, const char* slot) no
     return True
 
 
-cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, bint* hole) noexcept nogil:
-    """Gather what this cursor wants from seq on, until `limit` bytes: where it stopped."""
+cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) noexcept nogil:
+    """Gather what this cursor wants from seq on, until `limit` bytes, a hole, or a goal is passed: where it stopped."""
     cdef Tail_* tail = cursor.tail
     cdef Block* block = locate(tail, seq)
     cdef size_t i
+    cdef int32_t p
     scratch.used = scratch.count = 0
-    hole[0] = False
+    stop.hole = False
+    stop.passed = -1
     while block != NULL:
         for i in range(seq - block.first, block.count):
+            p = block.partition[i]
             if scratch.used >= limit:
                 return block.first + i
-            if not wants(cursor, block.key[i]) or below_floor(cursor, block.partition[i], block.offset[i]):
-                continue
-            if block.end[i] == frame_begin(block, i):
-                hole[0] = True
+            if has_goal(cursor, p) and block.offset[i] >= cursor.goal[p]:
+                stop.passed = p
                 return block.first + i
-            if not gather_frame(tail, block, i, cursor.slot):
-                cursor.wire.error = ENOMEM
-                return block.first + i
+            if wants(cursor, block.key[i]) and not below_floor(cursor, p, block.offset[i]):
+                if block.end[i] == frame_begin(block, i):
+                    stop.hole = True
+                    return block.first + i
+                if not gather_frame(tail, block, i, cursor.slot):
+                    cursor.wire.error = ENOMEM
+                    return block.first + i
+            if has_goal(cursor, p) and block.offset[i] + 1 == cursor.goal[p]:
+                stop.passed = p
+                return block.first + i + 1
         seq = block.first + block.count
         block = locate(tail, seq)
     return seq
@@ -706,8 +799,8 @@ cdef size_t serve_blocks(Cursor* cursor, size_t limit) noexcept nogil:
 
 cdef size_t serve_walk(Cursor* cursor, size_t limit) noexcept nogil:
     """Walk the index, gather what is wanted, send it: how many bytes were offered. Ends at a hole with state S_HOLED."""
-    cdef bint hole = False
-    cdef int64_t stopped = gather_walk(cursor, cursor.seq, limit, &hole)
+    cdef Stop stop
+    cdef int64_t stopped = gather_walk(cursor, cursor.seq, limit, &stop)
     cdef size_t k
     if scratch.count:
         k = offer_frames(cursor, scratch.data, scratch.end, 0, scratch.count)
@@ -715,15 +808,95 @@ cdef size_t serve_walk(Cursor* cursor, size_t limit) noexcept nogil:
             cursor.seq = scratch.seq[k]
             return scratch.used + SEND_COST
     cursor.seq = stopped
-    if hole:
+    if stop.hole:
         drop(cursor, S_HOLED)
-    elif cursor.floor != NULL and stopped == cursor.tail.end:
-        floor_check(cursor)
+    elif stop.passed >= 0 and goal_pass(cursor, stop.passed):
+        drop(cursor, S_ARRIVED)
+    elif stopped == cursor.tail.end:
+        at_end(cursor)
     return scratch.used + SEND_COST
 
 
+cdef void at_end(Cursor* cursor) noexcept nogil:
+    """It has had the whole tail: see what of floor and goal is behind it."""
+    if cursor.floor != NULL:
+        floor_check(cursor)
+    if cursor.goals_left and goal_check(cursor, cursor.tail.vector, cursor.tail.width):
+        drop(cursor, S_ARRIVED)
+
+
+cdef void go_live(Cursor* cursor) noexcept nogil:
+    """It has had everything: the group's passes serve it from here."""
+    link_remove(&cursor.in_tail)
+    link_remove(&cursor.in_wire)
+    cursor.state = S_LIVE
+    if cursor.goals_left:
+        link_append(&cursor.tail.arriving, &cursor.in_tail)
+
+
+cdef void arrivals(Tail_* tail) noexcept nogil:
+    """Live cursors whose goal is ahead of the tail: the tail has moved, with records they do not want or with none."""
+    cdef Link* link = tail.arriving.after
+    cdef Link* following
+    cdef Cursor* cursor
+    while link != &tail.arriving:
+        following = link.after
+        cursor = <Cursor*>link.item
+        if place(cursor) == tail.end:
+            cursor.seq = tail.end
+            at_end(cursor)
+        link = following
+
+
+cdef bint gather_stretch(Cursor* cursor, size_t start, size_t* stop, size_t limit) noexcept nogil:
+    """Gather what is wanted of a stretch's entries start..stop, until `limit` bytes: stop is where it ended. True at a hole."""
+    cdef Block* block = cursor.stretch.block
+    cdef size_t i
+    scratch.used = scratch.count = 0
+    for i in range(start, stop[0]):
+        if scratch.used < limit and not wants(cursor, block.key[i]):
+            continue
+        if scratch.used >= limit or block.end[i] == frame_begin(block, i):
+            stop[0] = i
+            return scratch.used < limit
+        if not gather_frame(cursor.tail, block, i, cursor.slot):
+            cursor.wire.error = ENOMEM
+            stop[0] = i
+            return False
+    return False
+
+
+cdef size_t serve_stretch(Cursor* cursor, size_t limit) noexcept nogil:
+    """Send what is wanted of the stretch, at most about `limit` bytes: how many were offered. Exhausted, it is away again."""
+    cdef Stretch_* stretch = cursor.stretch
+    cdef Block* block = stretch.block
+    cdef int64_t* wanted = &cursor.floor[stretch.partition]
+    cdef size_t start = offset_index(block, wanted[0]), last = offset_index(block, cursor.upto), stop = last, k, offered = 0
+    cdef bint hole = False
+    if cursor.keys == NULL and not stretch.holes and start < stop:
+        if block.end[stop - 1] - frame_begin(block, start) > limit:
+            stop = frame_of(block.end, start, stop, frame_begin(block, start) + limit) + 1
+            stop = stop if stop < last else last
+        block_patch(cursor.tail, block, start, stop, cursor.slot)
+        offered = block.end[stop - 1] - frame_begin(block, start)
+        stop = offer_frames(cursor, block.data, block.end, start, stop)
+    else:
+        hole = gather_stretch(cursor, start, &stop, limit)
+        offered = scratch.used
+        if scratch.count:
+            k = offer_frames(cursor, scratch.data, scratch.end, 0, scratch.count)
+            if k < scratch.count:
+                stop, hole = scratch.seq[k], False
+    wanted[0] = block.offset[stop] if stop < last else max(wanted[0], min(cursor.upto, stretch.next))
+    if hole:
+        drop(cursor, S_HOLED)
+    elif stop == last:
+        drop(cursor, S_FALLEN)
+    return offered + SEND_COST
+
+
 cdef inline bint must_walk(Cursor* cursor) noexcept nogil:
-    return cursor.keys != NULL or cursor.floor != NULL or cursor.tail.last_hole >= cursor.seq
+    return cursor.keys != NULL or cursor.floor != NULL or cursor.goals_left > 0 or cursor.tail.last_hole >= cursor.seq
 
 
 cdef size_t serve_gathered(Cursor* cursor, int64_t upto) noexcept nogil:
@@ -828,7 +1001,7 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
             if cursor == NULL or cursor.state != S_LIVE or place(cursor) >= upto:
                 continue
             cursor.seq = place(cursor)
-            gathered = group.kind == G_KEY and cursor.floor == NULL and tail.last_hole < cursor.seq
+            gathered = group.kind == G_KEY and cursor.floor == NULL and not cursor.goals_left and tail.last_hole < cursor.seq
             if gathered and not patched:
                 scratch_patch(tail, lane.slot)
                 patched = True
@@ -862,16 +1035,16 @@ cdef int wire_flush(Wire* wire, int64_t budget) noexcept nogil:
         cursor = <Cursor*>wire.behind.after.item
         link_remove(&cursor.in_wire)
         link_append(&wire.behind, &cursor.in_wire)
-        if must_walk(cursor):
+        if cursor.state == S_READING:
+            budget -= serve_stretch(cursor, TURN)
+        elif must_walk(cursor):
             budget -= serve_walk(cursor, TURN)
         else:
             budget -= serve_blocks(cursor, TURN)
         if wire.error:
             return R_BROKEN
         if cursor.state == S_BEHIND and cursor.seq >= cursor.tail.end:
-            cursor.state = S_LIVE
-            link_remove(&cursor.in_tail)
-            link_remove(&cursor.in_wire)
+            go_live(cursor)
         if wire.refused:
             return R_BLOCKED
     if rest_size(wire):
@@ -949,7 +1122,7 @@ cdef class Line:
         return taken
 
     def take_dropped(self):
-        """Its subscriptions that cannot go on from the tail (state FALLEN or HOLED) and were not yet told of."""
+        """Its subscriptions that cannot go on by themselves (state FALLEN, HOLED or ARRIVED) and were not yet told of."""
         cdef Link* link = self.wire.cursors.after
         cdef Cursor* cursor
         cdef list found = []
@@ -958,8 +1131,9 @@ cdef class Line:
         self.wire.dropped = 0
         while link != &self.wire.cursors:
             cursor = <Cursor*>link.item
-            if not cursor.told and (cursor.state == S_FALLEN or cursor.state == S_HOLED):
+            if not cursor.told and cursor.state in (S_FALLEN, S_HOLED, S_ARRIVED):
                 cursor.told = True
+                (<Subscription>cursor.owner).stretch = None
                 found.append(<object>cursor.owner)
             link = link.after
         return found
@@ -1086,6 +1260,7 @@ cdef class Tail:
         self.tail.wakes_count = self.tail.wakes_room = 0
         link_init(&self.tail.due, NULL)
         link_init(&self.tail.behind, NULL)
+        link_init(&self.tail.arriving, NULL)
         self.groups = {}
         self.whole = _Group(G_WHOLE, 0)
         self.several = _Group(G_SEVERAL, 0)
@@ -1100,6 +1275,7 @@ cdef class Tail:
         cdef size_t i
         link_free(&self.tail.due)
         link_free(&self.tail.behind)
+        link_free(&self.tail.arriving)
         for i in range(self.tail.blocks_at, self.tail.blocks_end):
             block_free(self.tail.blocks[i])
         free(self.tail.blocks)
@@ -1151,24 +1327,13 @@ cdef class Tail:
             raise ValueError(f"partition {partition} is not of this tail, which has {self.tail.width}")
 
     cdef bint _append(self, int opcode, bytes payload, Py_ssize_t size, int32_t partition, int64_t offset, key) except -1:
-        cdef Block* block
-        cdef size_t begin, frame = 0 if size < 0 else size + (2 if size < 126 else 4 if size < 65536 else 10)
+        cdef size_t frame = frame_size(size)
         cdef uint64_t hashed = key_hash(key)
         self._check(partition)
         if offset < self.tail.vector[partition]:
             self.stale += 1
             return False
-        block = self._block_for(frame)
-        begin = block.used
-        if size >= 0:
-            block.used += write_header(block.data + begin, opcode, size)
-            memcpy(block.data + block.used, PyBytes_AS_STRING(payload), size)
-            block.used += size
-        block.end[block.count] = block.used
-        block.partition[block.count] = partition
-        block.offset[block.count] = offset
-        block.key[block.count] = hashed
-        block.count += 1
+        block_put(self._block_for(frame), opcode, payload, size, partition, offset, hashed)
         self.tail.vector[partition] = offset + 1
         self.tail.end += 1
         self._mark_due(key, self.tail.end - 1)
@@ -1181,7 +1346,7 @@ cdef class Tail:
         if block == NULL or (block.count and block.used + frame > tail.block_bytes):
             block = self._new_block(frame)
         tail.memory -= block_memory(block)
-        if not grow(<void**>&block.data, &block.room, block.used + frame, 1) or not block_entries(block, block.count + 1):
+        if not block_reserve(block, frame):
             tail.memory += block_memory(block)
             raise MemoryError
         tail.memory += block_memory(block)
@@ -1196,7 +1361,7 @@ cdef class Tail:
             tail.blocks_at = 0
         if not grow(<void**>&tail.blocks, &tail.blocks_room, tail.blocks_end + 1, sizeof(void*)):
             raise MemoryError
-        block = block_new(tail, frame if frame > 4096 else 4096)
+        block = block_new(frame if frame > 4096 else 4096, tail.end, tail.vector, tail.width)
         if block == NULL:
             raise MemoryError
         tail.blocks[tail.blocks_end] = block
@@ -1283,6 +1448,8 @@ cdef class Tail:
         cdef bint more
         with nogil:
             more = tail_pump(&self.tail, budget)
+            if not more and linked(&self.tail.arriving):
+                arrivals(&self.tail)
         self._collect_wakes()
         return more
 
@@ -1350,13 +1517,14 @@ cdef class Tail:
     def statistics(self):
         """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""
         cdef Subscription subscription
-        cdef int[5] states = [0, 0, 0, 0, 0]
+        cdef int[7] states = [0, 0, 0, 0, 0, 0, 0]
         for subscription in self.attached:
             states[subscription.cursor.state] += 1
         return {
             "records": self.tail.end, "held": self.tail.end - oldest(&self.tail), "memory_bytes": self.tail.memory,
             "delivered": self.tail.delivered, "sent_bytes": self.tail.sent_bytes, "stale": self.stale,
-            "live": states[S_LIVE], "behind": states[S_BEHIND], "dropped": states[S_FALLEN] + states[S_HOLED],
+            "live": states[S_LIVE], "behind": states[S_BEHIND] + states[S_ARRIVED],
+            "reading": states[S_READING], "dropped": states[S_FALLEN] + states[S_HOLED],
         }
 
     cdef _Group _group_of(self, frozenset keys, bint create):
@@ -1398,11 +1566,105 @@ cdef class Tail:
                 del self.groups[key]
 
 
-cdef class Subscription:
-    """A cursor on a tail: what one subscription of one connection has had.
+cdef class Stretch:
+    """Records of one partition in one format, read back from Kafka, framed like the tail's, shared by whoever needs them.
 
-    id: 0..65535, written into the id slot. keys: a frozenset of bytes and None, or None for every record. seq: where in the tail it
-    begins (default: the end). floor: {partition: offset} below which records are not wanted. owner: any object.
+    start: the offset at which reading began. Made by one thread, then sealed and given to the one that sends.
+    """
+
+    cdef Stretch_ stretch
+    cdef readonly int format
+    cdef readonly int64_t start
+    cdef int slot_end
+
+    def __cinit__(self, int format, int32_t partition, int64_t start):
+        link_init(&self.stretch.readers, NULL)
+        self.stretch.block = block_new(4096, 0, NULL, 0)
+        if self.stretch.block == NULL:
+            raise MemoryError
+        if format not in (F_JSON, F_MSGPACK, F_VALUE) or partition < 0:
+            raise ValueError(f"unknown format {format}, or partition {partition} below 0")
+        self.stretch.partition = partition
+        self.stretch.next = self.start = start
+        self.stretch.holes = 0
+        self.format = format
+        self.slot_end = {F_JSON: 11, F_MSGPACK: 7, F_VALUE: 0}[format]
+
+    def __dealloc__(self):
+        link_free(&self.stretch.readers)
+        if self.stretch.block != NULL:
+            block_free(self.stretch.block)
+
+    def append(self, int opcode, bytes payload not None, int64_t offset, key):
+        """Frame a record's payload and add it, as Tail.append does; offsets rise."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        if not self.slot_end <= size <= <Py_ssize_t>LARGEST:
+            raise ValueError(f"a payload of {size} bytes has no room for the id, or is too large")
+        self._append(opcode, payload, size, offset, key)
+
+    def append_hole(self, int64_t offset, key):
+        """A record that cannot be shown in this format: a subscription that would have it ends there, with state HOLED."""
+        self._append(0, b"", -1, offset, key)
+        self.stretch.holes += 1
+
+    cdef void _append(self, int opcode, bytes payload, Py_ssize_t size, int64_t offset, key) except *:
+        cdef uint64_t hashed = key_hash(key)
+        if offset < self.stretch.next:
+            raise ValueError(f"offset {offset} does not follow {self.stretch.next - 1}")
+        if self.stretch.block.used + frame_size(size) > 2 * LARGEST or not block_reserve(self.stretch.block, frame_size(size)):
+            raise MemoryError
+        block_put(self.stretch.block, opcode, payload, size, self.stretch.partition, offset, hashed)
+        self.stretch.next = offset + 1
+
+    def seal(self, int64_t next):
+        """Everything the log has from `start` up to `next` is in it now."""
+        if next < self.stretch.next:
+            raise ValueError(f"it already holds offset {self.stretch.next - 1}, so it cannot end at {next}")
+        self.stretch.next = next
+
+    def revoke(self):
+        """Whoever reads it is dropped with state FALLEN, its place kept: for one that is to be forgotten.
+
+        The owners of the lines whose writers are needed to tell them, as of Tail.take_woken.
+        """
+        cdef Cursor* cursor
+        cdef Tail tail
+        cdef list woken = []
+        while linked(&self.stretch.readers):
+            cursor = <Cursor*>self.stretch.readers.after.item
+            tail = (<Subscription>cursor.owner).tail
+            drop(cursor, S_FALLEN)
+            tail._collect_wakes()
+            woken += tail.take_woken()
+        return woken
+
+    @property
+    def partition(self):
+        """Of its records."""
+        return self.stretch.partition
+
+    @property
+    def next(self):
+        """The offset at which reading goes on."""
+        return self.stretch.next
+
+    @property
+    def records(self):
+        """How many there are."""
+        return self.stretch.block.count
+
+    @property
+    def memory_bytes(self):
+        """What it takes."""
+        return block_memory(self.stretch.block)
+
+
+cdef class Subscription:
+    """A cursor: what one subscription of one connection has had.
+
+    id: 0..65535, written into the id slot. keys: a frozenset of bytes and None, or None for every record. floor: {partition: offset} below
+    which records are not wanted. seq: where in the tail it begins (default: the end). away: it does not begin in the tail but at `floor`,
+    in state FALLEN, to be fed. goal: {partition: offset}: when all are passed it stops with state ARRIVED, until `go_on`. owner: any object.
     ValueError when seq is no longer, or not yet, in the tail.
     """
 
@@ -1410,35 +1672,108 @@ cdef class Subscription:
     cdef readonly Line line
     cdef readonly Tail tail
     cdef readonly frozenset keys
+    cdef Stretch stretch
     cdef _Group group
     cdef readonly int id
     cdef public object owner
 
-    def __cinit__(self, Line line not None, Tail tail not None, int id, frozenset keys=None, seq=None, dict floor=None, owner=None):
+    def __cinit__(
+        self, Line line not None, Tail tail not None, int id, frozenset keys=None, seq=None, dict floor=None, owner=None,
+        bint away=False, dict goal=None,
+    ):
         cdef int64_t begin = tail.tail.end if seq is None else seq
         self.cursor.keys = NULL
         self.cursor.floor = NULL
+        self.cursor.goal = NULL
         link_init(&self.cursor.in_tail, <void*>&self.cursor)
         link_init(&self.cursor.in_wire, <void*>&self.cursor)
         link_init(&self.cursor.in_line, <void*>&self.cursor)
+        link_init(&self.cursor.in_stretch, <void*>&self.cursor)
         if not 0 <= id <= 65535:
             raise ValueError(f"id {id} is not in 0..65535")
         if keys is not None and not keys:
             raise ValueError("keys must not be empty: None stands for every record")
         if not oldest(&tail.tail) <= begin <= tail.tail.end:
             raise ValueError(f"place {begin} is not in the tail, which holds {oldest(&tail.tail)} to {tail.tail.end}")
+        if away and not floor:
+            raise ValueError("who begins outside the tail says where")
         self.line, self.tail, self.id, self.keys, self.owner = line, tail, id, keys, owner
         self._init_cursor(begin)
         self._set_keys()
         if floor:
             self._set_floor(floor)
-        if begin == tail.tail.end and floor:
-            floor_check(&self.cursor)
+        if goal:
+            self._set_goal(goal)
         tail._attach(self, keys)
         link_append(&line.wire.cursors, &self.cursor.in_line)
-        if begin < tail.tail.end:
-            fall_behind(&self.cursor)
+        if away:
+            self.cursor.state = S_FALLEN
+            self.cursor.told = True
+        else:
+            self._join(begin)
             tail._collect_wakes()
+
+    cdef void _join(self, int64_t seq) except *:
+        """Go on in the tail: live at its end, else behind, which asks for the writer."""
+        cdef Cursor* cursor = &self.cursor
+        cursor.seq = seq
+        if seq < self.tail.tail.end:
+            fall_behind(cursor)
+            return
+        go_live(cursor)
+        at_end(cursor)
+
+    def enter(self, int64_t seq):
+        """From FALLEN into the tail, at a place where it has everything before (Tail.entry). Take the tail's woken afterwards."""
+        if self.cursor.state != S_FALLEN:
+            raise ValueError("only who has fallen enters")
+        if not oldest(&self.tail.tail) <= seq <= self.tail.tail.end:
+            raise ValueError(f"place {seq} is not in the tail")
+        self.stretch = None
+        self._join(seq)
+        self.tail._collect_wakes()
+
+    def feed(self, Stretch stretch not None, upto=None):
+        """From FALLEN to READING: send what is wanted of the stretch, to its end or the offset `upto`; then it is FALLEN again.
+
+        True when the caller must start the connection's writer. ValueError when the stretch does not hold the next offset wanted.
+        """
+        cdef Cursor* cursor = &self.cursor
+        cdef int32_t p = stretch.stretch.partition
+        if cursor.state != S_FALLEN or stretch.format != self.tail.tail.format:
+            raise ValueError("only who has fallen is fed, with its own format")
+        if p >= cursor.floors:
+            self._set_floor(self.positions)
+        if p >= cursor.floors or not stretch.start <= cursor.floor[p] <= stretch.stretch.next:
+            raise ValueError("the stretch does not go on where this subscription is")
+        self.stretch = stretch
+        cursor.stretch = &stretch.stretch
+        cursor.upto = stretch.stretch.next if upto is None else min(<int64_t>upto, stretch.stretch.next)
+        cursor.state = S_READING
+        link_append(&cursor.wire.behind, &cursor.in_wire)
+        link_append(&stretch.stretch.readers, &cursor.in_stretch)
+        if cursor.wire.woken:
+            return False
+        cursor.wire.woken = True
+        return True
+
+    def go_on(self):
+        """From ARRIVED: what is to be said there has been said. Take the tail's woken afterwards."""
+        if self.cursor.state == S_ARRIVED:
+            self._join(self.cursor.seq)
+            self.tail._collect_wakes()
+
+    def move(self, int32_t partition, int64_t offset):
+        """While FALLEN: want this offset next (what lies between has been told of otherwise)."""
+        if self.cursor.state != S_FALLEN:
+            raise ValueError("only who has fallen is moved")
+        self._set_floor(self.positions | {partition: offset})
+
+    def pass_goals(self):
+        """While FALLEN: pass the goals that its place is at or behind: True when none is left."""
+        if self.cursor.goals_left and self.cursor.state == S_FALLEN:
+            goal_check(&self.cursor, self.cursor.floor, self.cursor.floors)
+        return self.cursor.goals_left == 0
 
     cdef void _init_cursor(self, int64_t begin) noexcept:
         cdef Cursor* cursor = &self.cursor
@@ -1448,6 +1783,9 @@ cdef class Subscription:
         cursor.told = False
         cursor.seq = begin
         cursor.floors = 0
+        cursor.goals = cursor.goals_left = 0
+        cursor.stretch = NULL
+        cursor.upto = 0
         cursor.keys_count = 0
         cursor.delivered = 0
         cursor.owner = <void*>self
@@ -1481,6 +1819,16 @@ cdef class Subscription:
         self.cursor.floor = offsets
         self.cursor.floors = width
 
+    cdef void _set_goal(self, dict goal) except *:
+        cdef int32_t width = max(goal) + 1, p
+        self.cursor.goal = <int64_t*>malloc(8 * width)
+        if self.cursor.goal == NULL:
+            raise MemoryError
+        for p in range(width):
+            self.cursor.goal[p] = goal.get(p, 0)
+            self.cursor.goals_left += self.cursor.goal[p] > 0
+        self.cursor.goals = width
+
     cdef void _settle(self, int64_t seq) except *:
         """Keep the place as a vector, since the tail will not know it any more."""
         cdef dict positions = self._positions_at(seq)
@@ -1502,13 +1850,17 @@ cdef class Subscription:
     @property
     def positions(self):
         """The next offset of every partition: everything before was committed to the connection, or is not wanted."""
-        if self.cursor.state == S_FALLEN or self.cursor.state == S_CLOSED:
-            return {p: self.cursor.floor[p] for p in range(self.cursor.floors)}
+        if self.cursor.state in (S_FALLEN, S_CLOSED, S_READING) or self.cursor.stretch != NULL:
+            return {p: self.cursor.floor[p] if p < self.cursor.floors else self.tail.tail.base[p] for p in range(self.tail.tail.width)}
         return self._positions_at(place(&self.cursor))
 
     @property
     def state(self):
-        """LIVE, BEHIND, FALLEN (what it wants next was evicted), HOLED (what it wants next cannot be shown), CLOSED."""
+        """Where it stands.
+
+        LIVE, BEHIND (in the tail, not at its end), FALLEN (what it wants next is not in the tail), READING (a stretch), HOLED (what it
+        wants next cannot be shown), ARRIVED (at its goal), CLOSED.
+        """
         return self.cursor.state
 
     @property
@@ -1524,8 +1876,11 @@ cdef class Subscription:
         link_remove(&self.cursor.in_tail)
         link_remove(&self.cursor.in_wire)
         link_remove(&self.cursor.in_line)
-        self._settle(place(&self.cursor))
+        link_remove(&self.cursor.in_stretch)
+        if last:
+            self._set_floor(last)
         self.cursor.state = S_CLOSED
+        self.stretch = None
         self.tail._detach(self, self.keys)
         return last
 
@@ -1533,6 +1888,8 @@ cdef class Subscription:
         link_free(&self.cursor.in_tail)
         link_free(&self.cursor.in_wire)
         link_free(&self.cursor.in_line)
+        link_free(&self.cursor.in_stretch)
+        free(self.cursor.goal)
         free(self.cursor.keys)
         free(self.cursor.floor)
 
