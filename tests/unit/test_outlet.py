@@ -6,12 +6,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+from tests.gateway import masked
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace._fanout import JSON, Subscription, Tail
 from tailrace.core.frame import TEXT, frame
 from tailrace.websocket.guard import Guard, Violation
-from tailrace.websocket.outlet import FLUSH_BYTES, NO_STATUS, ROOM_BYTES, TCP_NOTSENT_LOWAT, UNSENT_BYTES, Outlet
+from tailrace.websocket.outlet import (
+    FLUSH_BYTES,
+    NO_STATUS,
+    PIECE_BYTES,
+    ROOM_BYTES,
+    TCP_NOTSENT_LOWAT,
+    UNSENT_BYTES,
+    Outlet,
+)
 
 ANSWER = b"HTTP/1.1 101 \r\n\r\n"
 PING = b"\x89\x80\0\0\0\0"  # a client's
@@ -20,9 +29,11 @@ PING = b"\x89\x80\0\0\0\0"  # a client's
 class Wired:
     """An outlet whose handshake is answered, and the client's end of its socket."""
 
-    def __init__(self, near: trio.socket.SocketType, far: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, near: trio.socket.SocketType, far: trio.socket.SocketType, nursery: trio.Nursery, most: int
+    ) -> None:
         self.near, self.far = near, far
-        self.outlet = Outlet(trio.SocketStream(near), near, Guard(100, 4), nursery)
+        self.outlet = Outlet(trio.SocketStream(near), near, Guard(most, 4), nursery)
 
     async def read(self, size: int) -> bytes:
         data = b""
@@ -42,14 +53,16 @@ async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
 
 
 @contextlib.asynccontextmanager
-async def wire(*, tcp: bool = False, answered: bool = True, room: int | None = None) -> AsyncIterator[Wired]:
-    """room: bytes of the near send buffer."""
+async def wire(
+    *, tcp: bool = False, answered: bool = True, room: int | None = None, most: int = 100
+) -> AsyncIterator[Wired]:
+    """room: bytes of the near send buffer; most: of a message."""
     near, far = await tcp_pair() if tcp else trio.socket.socketpair()
     if room is not None:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
     with near, far:
         async with trio.open_nursery() as nursery:
-            wired = Wired(near, far, nursery)
+            wired = Wired(near, far, nursery, most)
             if answered:
                 await wired.outlet.send_all(ANSWER)
                 await wired.read(len(ANSWER))
@@ -80,6 +93,80 @@ async def test_what_comes_in_passes_the_guard() -> None:
         await wired.far.send(b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"\0\0\0\0")
         with pytest.raises(Violation):
             await wired.outlet.receive_some()
+
+
+async def test_a_dripped_message_comes_in_few_pieces() -> None:
+    """trio-websocket keeps each piece: as many as the client likes would cost 30 times the message."""
+    message = masked(TEXT, bytes(range(256)) * 64)
+    async with wire(most=len(message)) as wired:
+        pieces = []
+
+        async def receive() -> None:
+            while sum(map(len, pieces)) < len(message):
+                pieces.append(await wired.outlet.receive_some(4096))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            for at in range(0, len(message), 2):
+                await wired.far.send(message[at : at + 2])
+                await wait_all_tasks_blocked()
+        assert b"".join(pieces) == message
+        assert len(pieces) < len(message) / PIECE_BYTES + 10
+
+
+@pytest.mark.parametrize(
+    ("before", "data"),
+    [
+        (b"", masked(TEXT, b"hi")),  # whole
+        (b"", PING + masked(TEXT, b"hi")[:-1]),  # a ping, and a frame begins
+        (masked(TEXT, b"hi")[:-1], b"i" + PING),  # a frame ends
+        (masked(TEXT, b"hi")[:-1], b"i" + PING + masked(TEXT, b"hi")[:-1]),  # one ends, one begins
+        (b"", masked(TEXT, b"hi")[:3]),  # a header
+    ],
+)
+async def test_nothing_is_held_back_that_could_be_answered(before: bytes, data: bytes) -> None:
+    async with wire() as wired:
+        if before:
+            await wired.far.send(before)
+            assert await wired.outlet.receive_some(4096) == before
+        await wired.far.send(data)
+        with trio.fail_after(30):
+            assert await wired.outlet.receive_some(4096) == data
+
+
+@pytest.mark.parametrize("rest", [b"", b"cd", b"cd" + PING])
+async def test_what_was_gathered_comes_when_the_frame_or_the_client_ends(rest: bytes) -> None:
+    async with wire() as wired:
+        await wired.far.send(masked(TEXT, b"abcd")[:-4])
+        await wired.outlet.receive_some(4096)
+        await wired.far.send(b"ab")
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def receive() -> None:
+                assert await wired.outlet.receive_some(4096) == b"ab" + rest
+
+            await wait_all_tasks_blocked()
+            if rest:
+                await wired.far.send(rest)
+            else:
+                wired.far.close()
+
+
+async def test_the_guard_sees_what_is_gathered() -> None:
+    async with wire() as wired:
+        await wired.far.send(masked(TEXT, b"abcd", final=False)[:-4])
+        await wired.outlet.receive_some(4096)
+        await wired.far.send(b"a")
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def receive() -> None:
+                with pytest.raises(Violation):
+                    await wired.outlet.receive_some(4096)
+
+            await wait_all_tasks_blocked()
+            await wired.far.send(b"bcd" + masked(0, announce=1 << 40))
 
 
 async def test_posts_and_records_leave_in_the_order_they_were_committed() -> None:
