@@ -37,6 +37,17 @@ _CONSUMER: Settings = {
     "fetch.wait.max.ms": 100,
 }
 
+# Not the user's to set: what is wanted of catch-up is known block by block, and anything fetched beyond is for nothing.
+_READER: Settings = {
+    # A fetch that is under way when nobody wants more, and the queue behind it, are read for nothing.
+    "fetch.message.max.bytes": 256 * 1024,
+    "queued.max.messages.kbytes": 256,
+    "fetch.queue.backoff.ms": 2,
+    # Only a partition that is read to its end has empty fetches, and the end is told after one.
+    "fetch.wait.max.ms": 10,
+}
+_READER_ALIASES = ("max.partition.fetch.bytes",)
+
 _PRODUCER: Settings = {"enable.idempotence": True, "linger.ms": 1}
 
 _FIXED_CONSUMER: Settings = {
@@ -91,6 +102,12 @@ REASONS: dict[str, str] = {
 def consumer(kafka: Mapping[str, Value]) -> Settings:
     """The settings of a consumer that is assigned partitions by hand and never commits."""
     return _layered(_COMMON | _CONSUMER, kafka, _FIXED_CONSUMER)
+
+
+def reader(kafka: Mapping[str, Value]) -> Settings:
+    """The settings of a consumer that reads stretches of the log back: how much it fetches ahead is the gateway's."""
+    own = {key: value for key, value in kafka.items() if key not in _READER_ALIASES}
+    return _layered(_COMMON | _CONSUMER, own, _READER | _FIXED_CONSUMER)
 
 
 def admin(kafka: Mapping[str, Value]) -> Settings:

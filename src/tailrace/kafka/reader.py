@@ -1,0 +1,318 @@
+"""Reads stretches of partitions back from Kafka and cuts them into blocks: one consumer and one thread.
+
+Rules:
+- The consumer belongs to the thread. The loop says what to read (`read`, `go_on`, `stop`); the thread looks at that
+  between any two blocks, and tells what came of it by events, in order, without waiting for the loop.
+- One partition at a time, by `assign`, which takes 1-10 ms. It stays assigned while there is nothing to do, so that
+  going on costs no seek; after LINGER_SECONDS the thread says so (`Idle`).
+- A partition that does not answer is given up after a few seconds, so that it does not occupy the reader.
+- Encoding is done here, in small pieces: the loop has the GIL after each.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+import trio
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tailrace.core.cutting import Block, Cutter
+from tailrace.core.elevator import Partition
+from tailrace.core.encode import Encoder
+from tailrace.kafka import settings
+from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.trouble import NO_SUCH_TOPIC, Trouble, in_words, trouble
+
+LINGER_SECONDS = 1.0
+MAX_RECORDS = 256  # of one consume(), which holds the GIL: 2 ms
+PIECE_RECORDS = 64  # encoded between two looks, 0.2 ms
+_WAIT_SECONDS = 0.05
+_PATIENCE_SECONDS = 1.0  # without a record or an end; then the broker is asked what is the matter
+_ASK_SECONDS = 1.5
+_IDLE_POLL_SECONDS = 1.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Block after block while `until` is not reached, each to the next multiple of `stride` and in these formats."""
+
+    until: int
+    stride: int
+    formats: frozenset[int]
+
+
+class Run:
+    """A partition to read from `start` on. The loop may put another `plan` while it is read.
+
+    `encoder` is used in the reader's thread, by nobody else.
+    """
+
+    __slots__ = ("encoder", "place", "plan", "start")
+
+    def __init__(self, place: Partition, start: int, plan: Plan, encoder: Encoder) -> None:
+        self.place = place
+        self.start = start
+        self.plan = plan
+        self.encoder = encoder
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """A block."""
+
+    run: Run
+    block: Block
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The log has nothing (committed) from `end` on; `block`: what came before it. The run is over."""
+
+    run: Run
+    end: int
+    block: Block | None
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """The broker does not have `offset`; a read_committed reader may have `beginning` to `end`. The run is over."""
+
+    run: Run
+    offset: int
+    beginning: int
+    end: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """It could not be read on. `unknown`: the broker answered, and has no such partition. The run is over."""
+
+    run: Run
+    reason: str
+    unknown: bool = False
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Nothing has been wanted of it for LINGER_SECONDS. The run goes on."""
+
+    run: Run
+
+
+Event = Arrived | Ended | Outside | Failed | Idle
+
+
+class Reader:
+    """`kafka`: the user's librdkafka settings. `on_event`: called in the loop; `on_error`, `on_statistics`: in the
+    thread, for error events that concern no partition, and for librdkafka's statistics (a JSON text).
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, settings.Value],
+        on_event: Callable[[Event], None],
+        on_error: Callable[[Trouble], None] = lambda _: None,
+        on_statistics: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings = settings.reader(kafka)
+        self._on_event = on_event
+        self._on_error = on_error
+        self._on_statistics = on_statistics
+        self._bell = threading.Event()
+        self._wanted: Run | None = None
+        self._stopping = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        # From here on the thread's own.
+        self._consumer: Consumer | None = None
+        self._run: Run | None = None
+        self._cutter: Cutter | None = None
+        self._assigned: Partition | None = None
+        self._event: Message | None = None
+        self._records: deque[Message] = deque()
+        self._heard_at = 0.0
+
+    # ------------------------------------------------------------------------------------------------------- the loop
+
+    async def run(self) -> None:
+        """Until cancelled; returns when the thread has ended and its consumer is closed. Raises what it raised."""
+        self._token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_when_cancelled)
+            await trio.to_thread.run_sync(self._work, limiter=trio.CapacityLimiter(1))
+            nursery.cancel_scope.cancel()
+
+    def read(self, run: Run | None) -> None:
+        """Reads this from now on, whatever it reads now; None: nothing. The same run again: its plan has changed."""
+        self._wanted = run
+        self._bell.set()
+
+    async def _stop_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._stopping = True
+            self._bell.set()
+
+    # ----------------------------------------------------------------------------------------------------- the thread
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping:
+                self._step()
+        finally:
+            if self._consumer is not None:
+                self._consumer.close()
+
+    def _step(self) -> None:
+        """One look at what is wanted, and one piece of it."""
+        if (wanted := self._wanted) is not self._run:
+            self._begin(wanted)
+        elif self._run is None or self._cutter is None:
+            self._rest(_IDLE_POLL_SECONDS)
+        elif not self._cutter.is_open and self._cutter.position >= self._run.plan.until:
+            if not self._rest(LINGER_SECONDS):
+                self._tell(Idle(self._run))
+        else:
+            self._read(self._run, self._cutter)
+
+    def _rest(self, seconds: float) -> bool:
+        """Whether the bell rang."""
+        rang = self._bell.wait(seconds)
+        self._bell.clear()
+        if not rang and self._consumer is not None and self._cutter is None:
+            self._consumer.poll(0)  # the brokers' comings and goings, and librdkafka's log
+        return rang
+
+    def _begin(self, run: Run | None) -> None:
+        self._run, self._cutter, self._event = run, None, None
+        self._records.clear()
+        if run is None:
+            self._unassign()
+            return
+        consumer = self._consumer = self._consumer or self._connect()
+        if self._assigned != run.place:
+            self._unassign()
+            if (failed := _look(consumer, run)) is not None:
+                self._end(failed)
+                return
+        consumer.assign([TopicPartition(run.place.topic, run.place.number, run.start)])
+        self._assigned = run.place
+        self._cutter = Cutter(run.place.number, run.start, run.encoder)
+        self._heard_at = time.monotonic()
+
+    def _connect(self) -> Consumer:
+        callbacks = {} if self._on_statistics is None else {"stats_cb": self._on_statistics}
+        return Consumer(self._settings, error_cb=self._error_event, logger=BrokerLog(), **callbacks)
+
+    def _error_event(self, error: KafkaError) -> None:
+        self._on_error(trouble(error))
+
+    def _unassign(self) -> None:
+        if self._assigned is not None and self._consumer is not None:
+            self._consumer.unassign()
+        self._assigned = None
+
+    def _read(self, run: Run, cutter: Cutter) -> None:
+        if not self._records:
+            if self._event is not None:
+                self._end(_outcome(self._consumer, run, cutter, self._event))
+                return
+            self._fetch(run, cutter)
+        if not cutter.is_open:
+            cutter.open(run.plan.formats, run.plan.stride)
+        if (block := cutter.take(self._records, PIECE_RECORDS)) is not None:
+            self._tell(Arrived(run, block))
+
+    def _fetch(self, run: Run, cutter: Cutter) -> None:
+        """Takes records in, up to the first event; an event ends the run, so what is behind it does not matter."""
+        assert self._consumer is not None
+        for message in _consume(self._consumer):
+            if message.error() is None:
+                self._records.append(message)
+            elif message.topic() == run.place.topic:
+                self._event = message
+                break
+        if self._records or self._event:
+            self._heard_at = time.monotonic()
+        elif time.monotonic() - self._heard_at > _PATIENCE_SECONDS:
+            self._heard_at = time.monotonic()
+            if (event := _examine(self._consumer, run, cutter)) is not None:
+                self._end(event)
+
+    def _end(self, event: Event) -> None:
+        """The run is over, and the reader waits for another one."""
+        self._cutter = None
+        self._unassign()
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        assert self._token is not None
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._on_event, event)
+
+
+def _consume(consumer: Consumer) -> list[Message]:
+    """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
+    first = consumer.consume(1, _WAIT_SECONDS)
+    return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first
+
+
+def _look(consumer: Consumer, run: Run) -> Failed | None:
+    """Whether there is somebody to ask: librdkafka waits for a leader in silence, and tells of a missing topic once."""
+    try:
+        topic = consumer.list_topics(run.place.topic, timeout=_ASK_SECONDS).topics[run.place.topic]
+    except KafkaException as error:
+        return Failed(run, in_words([trouble(error)]))
+    if topic.error is not None:
+        what = trouble(topic.error)
+        return Failed(run, in_words([what]), unknown=what.name in NO_SUCH_TOPIC)
+    if (partition := topic.partitions.get(run.place.number)) is None:
+        return Failed(run, f"{run.place.topic} has no partition {run.place.number}", unknown=True)
+    if partition.leader < 0:
+        return Failed(run, f"partition {run.place.number} of {run.place.topic} has no leader")
+    return None
+
+
+def _outcome(consumer: Consumer | None, run: Run, cutter: Cutter, message: Message) -> Event:
+    """What an event means for the run."""
+    assert consumer is not None
+    error = message.error()
+    assert error is not None
+    if error.code() == KafkaError._PARTITION_EOF:
+        return _ended(run, cutter, message.offset() or 0)
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        return _outside(consumer, run, cutter)
+    return Failed(run, in_words([trouble(error)]))
+
+
+def _examine(consumer: Consumer, run: Run, cutter: Cutter) -> Event | None:
+    """Why nothing comes: no broker answers, or the place is beyond the last stable offset (then no end is told).
+
+    None: there is more, and it is only slow (a long stretch of aborted records, a cold disk).
+    """
+    try:
+        beginning, end = _bounds(consumer, run)
+    except KafkaException as error:
+        return Failed(run, in_words([trouble(error)]))
+    if cutter.expected < beginning:
+        return Outside(run, cutter.expected, beginning, end)
+    return _ended(run, cutter, end) if cutter.expected >= end else None
+
+
+def _outside(consumer: Consumer, run: Run, cutter: Cutter) -> Outside | Failed:
+    try:
+        return Outside(run, cutter.expected, *_bounds(consumer, run))
+    except KafkaException as error:
+        return Failed(run, in_words([trouble(error)]))
+
+
+def _ended(run: Run, cutter: Cutter, end: int) -> Ended:
+    end = max(end, cutter.expected)
+    block = cutter.close(end) if cutter.is_open and end > cutter.position else None
+    return Ended(run, end, block)
+
+
+def _bounds(consumer: Consumer, run: Run) -> tuple[int, int]:
+    """The oldest offset, and the next one for a read_committed reader who has read everything, asked for now."""
+    bounds = consumer.get_watermark_offsets(TopicPartition(run.place.topic, run.place.number), timeout=_ASK_SECONDS)
+    if bounds is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    beginning, end = bounds
+    return beginning, end
