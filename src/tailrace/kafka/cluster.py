@@ -10,7 +10,7 @@ librdkafka's mock cluster has no controller, to which all `describe_*` requests 
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from enum import Enum
 from typing import Any, TypeVar
@@ -39,6 +39,18 @@ _REQUEST_SECONDS = 4.5
 _GRACE_SECONDS = 0.3
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
+# A partition is changing hands, also for some 10 ms after its topic was created: asked again until it has a leader.
+_MOVING = frozenset(
+    {
+        "NOT_LEADER_FOR_PARTITION",
+        "LEADER_NOT_AVAILABLE",
+        "FENCED_LEADER_EPOCH",
+        "UNKNOWN_LEADER_EPOCH",
+        "OFFSET_NOT_AVAILABLE",
+    }
+)
+_MOVING_SECONDS = 3.0
+_MOVING_PAUSE_SECONDS = 0.1
 # What a look-up by time answers where there is no such record.
 _NOTHING = -1
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -52,6 +64,10 @@ class Listing(Enum):
     BEGINNINGS = (_EARLIEST, IsolationLevel.READ_COMMITTED)
     ENDS = (_LATEST, IsolationLevel.READ_COMMITTED)
     HIGH_ENDS = (_LATEST, IsolationLevel.READ_UNCOMMITTED)
+
+
+class _Moving(KafkaUnavailable):
+    """One of `_MOVING`."""
 
 
 class Cluster:
@@ -96,8 +112,7 @@ class Cluster:
     async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
         """The answers to several listings in their order, asked at the same time; raises as `ends` does."""
         numbers = list(partitions)
-        sent = [self._send(name, numbers, *each.value) for each in wanted]
-        return [{partition: _told(offset) for partition, offset in (await _offsets(each)).items()} for each in sent]
+        return await _settled(lambda: self._listed(name, numbers, wanted))
 
     async def at(self, name: str, partitions: Iterable[int], time_ms: int) -> dict[int, int] | None:
         """Per partition the first committed record's offset at or after a time (epoch ms, not negative), -1 where
@@ -106,7 +121,8 @@ class Cluster:
         if not await self._can_describe():
             return None
         spec: OffsetSpec = OffsetSpec.for_timestamp(time_ms)
-        found = await _offsets(self._send(name, partitions, spec, IsolationLevel.READ_COMMITTED))
+        numbers = list(partitions)
+        found = await _settled(lambda: _offsets(self._send(name, numbers, spec, IsolationLevel.READ_COMMITTED)))
         return {partition: _told(offset, _NOTHING) for partition, offset in found.items()}
 
     async def topics(self) -> frozenset[str]:
@@ -157,6 +173,10 @@ class Cluster:
             # The client's own error events and log lines wait for a poll; the futures do not.
             self._admin.poll(0)
 
+    async def _listed(self, name: str, partitions: list[int], wanted: Iterable[Listing]) -> list[dict[int, int]]:
+        sent = [self._send(name, partitions, *each.value) for each in wanted]
+        return [{partition: _told(offset) for partition, offset in (await _offsets(each)).items()} for each in sent]
+
     def _send(
         self, name: str, partitions: Iterable[int], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[TopicPartition, Future[Any]]:
@@ -165,6 +185,18 @@ class Cluster:
         if not asked:
             return {}
         return self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
+
+
+async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer, asked for again while leaders are moving; then `KafkaUnavailable`."""
+    give_up = trio.current_time() + _MOVING_SECONDS
+    while True:
+        try:
+            return await ask()
+        except _Moving:
+            if trio.current_time() > give_up:
+                raise
+        await trio.sleep(_MOVING_PAUSE_SECONDS)
 
 
 async def _offsets(sent: Mapping[TopicPartition, Future[Any]]) -> dict[int, int]:
@@ -222,7 +254,7 @@ async def _answer(future: Future[T]) -> T:
         what = trouble(error)
         if what.name in NO_SUCH_TOPIC:
             raise UnknownTopic(what.text) from None
-        raise KafkaUnavailable(in_words([what])) from None
+        raise (_Moving if what.name in _MOVING else KafkaUnavailable)(in_words([what])) from None
 
 
 def _wake(token: trio.lowlevel.TrioToken, answered: trio.Event) -> None:
