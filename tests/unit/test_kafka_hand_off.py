@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 
 from tailrace.kafka.hand_off import HandOff
 
@@ -91,3 +92,17 @@ async def test_a_receiver_that_is_gone_at_shutdown_is_not() -> None:
         nursery.start_soon(Thread(send, 3).run)
         nursery.cancel_scope.cancel()
         receive.close()
+
+
+async def test_the_thread_is_woken_for_an_item_that_was_refused_and_for_no_other() -> None:
+    send, _receive = trio.open_memory_channel[int](1)
+    woken: list[str] = []
+    hand_off = HandOff(send, lambda: woken.append("woken"))
+
+    async def give_and_look(item: int) -> list[str]:
+        await trio.to_thread.run_sync(hand_off.give, item)
+        await trio.testing.wait_all_tasks_blocked()
+        return woken
+
+    assert await give_and_look(1) == []
+    assert await give_and_look(2) == ["woken"]
