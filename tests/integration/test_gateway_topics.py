@@ -1,10 +1,14 @@
 """`/topics/{topic}` end to end: the stream of messages, the stream of bare values, keys, and how they end."""
 
+from typing import NoReturn
+
 import pytest
-from tests.gateway import Gateway, running
+import trio
+from tests.gateway import DEADLINE_SECONDS, Gateway, handshake, running, until
 from tests.kafka_broker import Broker
 
 from tailrace.config import Topic
+from tailrace.kafka.cluster import Cluster
 
 
 async def test_messages(gateway: Gateway, kafka: Broker) -> None:
@@ -94,3 +98,38 @@ async def test_values_and_messages_beside_each_other(gateway: Gateway, kafka: Br
         assert [await values.bare(), await values.bare()] == ["1", "2"]
         assert [record["value"] for record in await json.records(2)] == [1, 2]
         assert [record["value"] for record in await msgpack.records(2)] == [b"1", b"2"]
+
+
+async def test_a_client_that_leaves_while_kafka_is_asked(
+    gateway: Gateway, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for: another 9.5 s of a slot and of a question for nobody."""
+    asked, left = trio.Event(), trio.Event()
+
+    async def describe(self: Cluster, name: str) -> NoReturn:
+        asked.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.set()
+        raise AssertionError
+
+    monkeypatch.setattr(Cluster, "describe", describe)
+    with trio.fail_after(DEADLINE_SECONDS):
+        async with gateway.reset_after(handshake(f"/topics/{kafka.topic()}")):
+            await asked.wait()
+        await left.wait()
+    await gateway.until_all_left()
+
+
+async def test_clients_that_leave_at_any_moment_of_the_start(gateway: Gateway, kafka: Broker) -> None:
+    """Whatever is under way then, the topic is given back."""
+    topic = kafka.topic()
+    async with gateway.stream(f"/topics/{topic}"):
+        (held,) = gateway.topics.open
+        for turns in range(40):
+            async with gateway.reset_after(handshake(f"/topics/{topic}")):
+                for _ in range(turns):
+                    await trio.sleep(0.0005)
+        await until(lambda: len(gateway.door.connections) == 1 and gateway.door._inside == 1)
+        assert held.users == 1

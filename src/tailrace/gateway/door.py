@@ -4,6 +4,8 @@ Rules: everything about a stranger is bounded before it is looked at (the head b
 number); a refusal is an HTTP answer that says why; nothing a client does or fails to do raises past `handle`.
 """
 
+from functools import partial
+
 import structlog
 import trio
 
@@ -16,6 +18,7 @@ from tailrace.core.session import Session, Terms
 from tailrace.core.stream_target import PATH
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.client import Client, check
+from tailrace.gateway.presence import Gone, while_present
 from tailrace.gateway.stream import StreamClient, format_of
 from tailrace.gateway.topics import Start, Topics
 from tailrace.http.answers import refusal_answer, send_answer
@@ -64,7 +67,7 @@ class Door:
             head = await read_head(stream, self._config.limits.handshake_timeout or 1e9)
             head_only = head.method == "HEAD"
             await self._route(stream, head)
-        except NoRequest:
+        except (NoRequest, Gone):
             return
         except Refused as refused:
             await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
@@ -100,9 +103,12 @@ class Door:
     async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
         """The positions are fixed before the handshake is answered."""
         chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
-        request, start = await self._start(head)
+        request, start = await while_present(stream.socket, partial(self._start, head))
         client = StreamClient(request, start, self._topics)
-        await self._converse(stream, head, asked, chosen, frozenset(), client)
+        try:
+            await self._converse(stream, head, asked, chosen, frozenset(), client)
+        finally:
+            client.release()
 
     async def _start(self, head: Head) -> tuple[StreamRequest, Start]:
         try:

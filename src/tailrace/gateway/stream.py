@@ -19,13 +19,13 @@ from tailrace.websocket.connection import Connection, Ended
 
 
 class StreamClient:
-    """Joins one connection and its subscription. Owns the topic held in `start` once `talk` runs."""
+    """Joins one connection and its subscription. Owns the topic held in `start`: `release` it in the end."""
 
     __slots__ = ("_connection", "_reading", "_request", "_start", "_stream", "_topics")
 
     def __init__(self, request: StreamRequest, start: Start, topics: Topics) -> None:
         self._request = request
-        self._start = start
+        self._start: Start | None = start  # until the reading has taken it over
         self._topics = topics
         self._stream = Stream(request.format)
         self._reading: Reading | None = None
@@ -43,7 +43,9 @@ class StreamClient:
             return
 
     def _begin(self) -> None:
-        start, described = self._start, self._start.held.description
+        start = self._start
+        assert start is not None
+        described = start.held.description
         self._act(self._stream.opened(described.name, described.topic_id, described.compacted, start.positions))
         line = self._connection.outlet.line
         try:
@@ -51,6 +53,13 @@ class StreamClient:
         except ValueError:  # the handshake took so long that the tail has moved on
             self._connection.end(GAP)
             raise Ended from None
+        self._start = None
+
+    def release(self) -> None:
+        """Once nothing more can come of it: also when the client left before the handshake was answered."""
+        if self._start is not None:
+            self._topics.release(self._start.held)
+            self._start = None
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -68,11 +77,7 @@ class StreamClient:
         self._connection.end(TOPIC_DELETED if code is ErrorCode.TOPIC_DELETED else INTERNAL)
 
     def _leave(self, ending: Disconnect) -> None:
-        positions = None
-        if self._reading is None:
-            self._topics.release(self._start.held)
-        else:
-            positions = self._reading.close()
+        positions = None if self._reading is None else self._reading.close()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._stream.closing(ending, connection.retry_after_ms, positions))
