@@ -1,4 +1,4 @@
-"""Three C functions of librdkafka that its Python binding leaves out, called through ctypes.
+"""The C functions of librdkafka that its Python binding leaves out, called through ctypes.
 
 Why: nothing in the binding ends a `consume()` that waits (other calls queue up behind it), so commands to the poll
 thread would wait for its timeout, or the timeout be short: 10 ms cost 1 % of a core for nothing (measured). And the
