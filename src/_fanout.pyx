@@ -1480,6 +1480,11 @@ cdef class Tail:
         return None
 
     @property
+    def format(self):
+        """JSON, MSGPACK or VALUE."""
+        return self.tail.format
+
+    @property
     def end(self):
         """The sequence number the next record will have."""
         return self.tail.end
@@ -1493,6 +1498,17 @@ cdef class Tail:
     def positions(self):
         """The next offset of every partition, at the end."""
         return {p: self.tail.vector[p] for p in range(self.tail.width)}
+
+    @property
+    def start_positions(self):
+        """The next offset of every partition, at the oldest place."""
+        cdef Tail_* tail = &self.tail
+        cdef Block* block
+        cdef int32_t p
+        if tail.blocks_at == tail.blocks_end:
+            return self.positions
+        block = tail.blocks[tail.blocks_at]
+        return {p: block.vector[p] if p < block.width else tail.base[p] for p in range(tail.width)}
 
     @property
     def memory_bytes(self):
@@ -1634,6 +1650,7 @@ cdef class Stretch:
             cursor = <Cursor*>self.stretch.readers.after.item
             tail = (<Subscription>cursor.owner).tail
             drop(cursor, S_FALLEN)
+            (<Subscription>cursor.owner).stretch = None
             tail._collect_wakes()
             woken += tail.take_woken()
         return woken
@@ -1768,6 +1785,37 @@ cdef class Subscription:
         if self.cursor.state != S_FALLEN:
             raise ValueError("only who has fallen is moved")
         self._set_floor(self.positions | {partition: offset})
+
+    def waits(self, size_t limit):
+        """Whether more than `limit` bytes of its own frames wait for it; always when they are not in the tail."""
+        cdef Cursor* cursor = &self.cursor
+        cdef size_t waiting = 0, i
+        cdef Block* block
+        cdef int64_t seq
+        if cursor.state not in (S_LIVE, S_BEHIND, S_ARRIVED):
+            return True
+        seq = place(cursor)
+        block = locate(cursor.tail, seq)
+        while block != NULL and waiting <= limit:
+            for i in range(seq - block.first, block.count):
+                if wants(cursor, block.key[i]) and not below_floor(cursor, block.partition[i], block.offset[i]):
+                    waiting += block.end[i] - frame_begin(block, i)
+            seq = block.first + block.count
+            block = locate(cursor.tail, seq)
+        return waiting > limit
+
+    def jump(self):
+        """From BEHIND or FALLEN to the end of the tail, leaving out what lies between: where it was."""
+        cdef dict before = self.positions
+        if self.cursor.state != S_BEHIND and self.cursor.state != S_FALLEN:
+            raise ValueError("only who is behind jumps")
+        free(self.cursor.floor)
+        self.cursor.floor = NULL
+        self.cursor.floors = 0
+        self.stretch = None
+        self._join(self.tail.tail.end)
+        self.tail._collect_wakes()
+        return before
 
     def pass_goals(self):
         """While FALLEN: pass the goals that its place is at or behind: True when none is left."""

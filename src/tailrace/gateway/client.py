@@ -7,10 +7,11 @@ client no longer wants it. A client that asks faster than it reads is read no fu
 import trio
 
 from tailrace import __version__
-from tailrace._fanout import JSON, MSGPACK, Subscription
+from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
-from tailrace.core.commands import Last, Latest, Slow, Snapshot, Subscribe
+from tailrace.core.begin import Verdict
+from tailrace.core.commands import Slow, Snapshot, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import Message, Welcome
@@ -18,18 +19,32 @@ from tailrace.core.position import Positions
 from tailrace.core.session import Session
 from tailrace.disconnect import Disconnect
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
-from tailrace.gateway.reading import Reading
+from tailrace.gateway.reading import Reading, stopped
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.connection import Connection, Ended
+from tailrace.websocket.outlet import Outlet
 
 
 class Client:
     """Joins one connection, its session and its subscriptions."""
 
-    __slots__ = ("_connection", "_limits", "_opening", "_readings", "_session", "_topics")
+    __slots__ = (
+        "_chases",
+        "_connection",
+        "_format",
+        "_limits",
+        "_max_chases",
+        "_opening",
+        "_readings",
+        "_session",
+        "_topics",
+    )
 
-    def __init__(self, session: Session, topics: Topics, limits: Limits) -> None:
+    def __init__(self, session: Session, topics: Topics, limits: Limits, max_chases: int | None) -> None:
         self._session = session
+        self._format = JSON if session.codec.opcode == TEXT else MSGPACK
+        self._max_chases = max_chases
+        self._chases: trio.CapacityLimiter | None = None
         self._topics = topics
         self._limits = limits
         self._readings: dict[Ticket, Reading] = {}
@@ -39,7 +54,7 @@ class Client:
         """Until the conversation ends."""
         self._connection = connection
         connection.on_end = self._leave
-        connection.outlet.on_dropped = dropped
+        connection.outlet.on_dropped = stopped
         self._say([self._welcome()])
         try:
             while True:
@@ -95,7 +110,7 @@ class Client:
         with self._opening[ticket]:
             try:
                 check(subscribe)
-                start = await self._topics.start(subscribe.topic, self._format)
+                start = await self._topics.start(subscribe.topic, subscribe.from_, self._format)
                 self._begin(ticket, subscribe, start)
             except CommandError as error:
                 self._act(self._session.refused(ticket, error.code, error.message))
@@ -107,26 +122,20 @@ class Client:
                 self._act(self._session.refused(ticket, ErrorCode.KAFKA_UNAVAILABLE, str(error)))
         del self._opening[ticket]
 
-    @property
-    def _format(self) -> int:
-        return JSON if self._session.codec.opcode == TEXT else MSGPACK
-
     def _begin(self, ticket: Ticket, subscribe: Subscribe, start: Start) -> None:
-        """From here to the end without a checkpoint: `subscribed` and `live` are in line before the first record."""
+        """From here to the end without a checkpoint: `subscribed`, what is missing, and `live` are in line before the
+        first record."""
         if not self._session.wants(ticket):
             self._topics.release(start.held)
             return
-        described = start.held.description
-        self._act(
-            self._session.opened(ticket, described.name, described.topic_id, described.compacted, start.positions)
-        )
-        line = self._connection.outlet.line
-        self._readings[ticket] = Reading(self._topics, start, line, ticket.id, subscribe.keys, ticket, self._ended)
-
-    def _ended(self, reading: Reading, positions: Positions, code: ErrorCode, message: str) -> None:
-        ticket = reading.ticket
-        del self._readings[ticket]
-        self._act(self._session.ended(ticket, positions, code, message))
+        described, beginning = start.held.description, start.beginning
+        told = (described.name, described.topic_id, described.compacted, beginning.positions)
+        self._act(self._session.opened(ticket, *told, live=False))
+        self._say([verdict.gap(ticket.id, described.name) for verdict in beginning.verdicts])
+        if beginning.live:
+            self._act(self._session.live(ticket, beginning.positions))
+        reading = Reading(self._topics, start, self, ticket.id, subscribe.keys, subscribe.slow, ticket)
+        self._readings[ticket] = reading
 
     def _leave(self, ending: Disconnect) -> None:
         """The conversation is over: the subscriptions end, and the client is told where they stood if it can still
@@ -137,19 +146,50 @@ class Client:
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._session.closing(ending, connection.retry_after_ms, last))
 
+    # ----------------------------------------------------------------------------------- what its subscriptions tell
+
+    @property
+    def outlet(self) -> Outlet:
+        """Of the connection."""
+        return self._connection.outlet
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For tasks that end with the connection."""
+        return self._connection.nursery
+
+    @property
+    def chases(self) -> trio.CapacityLimiter | None:
+        """How many of its subscriptions may be read back at the same time."""
+        if self._chases is None and self._max_chases is not None:
+            self._chases = trio.CapacityLimiter(self._max_chases)
+        return self._chases
+
+    def reached_live(self, reading: Reading, positions: Positions) -> None:
+        """It has passed the ends that were listed when it began."""
+        self._act(self._session.live(reading.ticket, positions))
+
+    def missed(self, reading: Reading, verdicts: list[Verdict]) -> None:
+        """Records will not be sent."""
+        self._say([verdict.gap(reading.ticket.id, reading.topic) for verdict in verdicts])
+
+    def moved(self, reading: Reading, positions: Positions) -> None:
+        """The place moved and no record told of it."""
+        self._act(self._session.position(reading.ticket, positions))
+
+    def ended(self, reading: Reading, positions: Positions, code: ErrorCode, message: str) -> None:
+        """The gateway ends it."""
+        self._readings.pop(reading.ticket, None)
+        self._act(self._session.ended(reading.ticket, positions, code, message))
+
+    def close(self, disconnect: Disconnect) -> None:
+        """End the connection."""
+        self._connection.end(disconnect)
+
 
 def check(subscribe: Subscribe) -> None:
     """Refuse what this version cannot do yet. Raises CommandError."""
-    begin = subscribe.from_
-    if isinstance(begin, Snapshot):
+    if isinstance(subscribe.from_, Snapshot):
         raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, f"snapshots are not available in {__version__}")
-    if not isinstance(begin, Latest) and begin != Last(0):
-        raise CommandError(ErrorCode.BAD_POSITION, f'{__version__} begins at "latest" only')
-    if subscribe.slow is not Slow.WAIT:
-        raise CommandError(ErrorCode.BAD_REQUEST, f'`slow` can only be "wait" in {__version__}')
-
-
-def dropped(subscriptions: list[Subscription]) -> None:
-    """For `Outlet.on_dropped`: each subscription's reading knows what to say."""
-    for subscription in subscriptions:
-        subscription.owner.dropped()
+    if subscribe.slow is Slow.LATEST:
+        raise CommandError(ErrorCode.BAD_REQUEST, f'`slow` cannot be "latest" in {__version__}')

@@ -97,7 +97,9 @@ class Door:
     async def _multiplexed(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
-        client = Client(Session(codec, self._terms), self._topics, self._config.limits)
+        client = Client(
+            Session(codec, self._terms), self._topics, self._config.limits, self._config.catchup.max_per_connection
+        )
         await self._converse(stream, head, asked, chosen, frozenset({codec.opcode}), client)
 
     async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
@@ -117,7 +119,7 @@ class Door:
             if exposed is None or not exposed.subscribe:
                 raise UnknownTopic(request.topic)
             check(request.subscribe())
-            return request, await self._topics.start(request.topic, format_of(request))
+            return request, await self._topics.start(request.topic, request.from_, format_of(request))
         except CommandError as error:
             raise Refused(refusal_for(error.code, error.message)) from None
         except UnknownTopic as error:

@@ -7,7 +7,6 @@ waits for the next batch.
 
 import trio
 
-from tailrace._fanout import Tail
 from tailrace.gateway.topics import Topics
 from tailrace.kafka.batch import Batch
 
@@ -57,10 +56,7 @@ class Pump:
         """Keep within memory: the largest tail gives up its oldest block, so that a burst in one does not evict the
         quiet ones."""
         while self._topics.tail_bytes > self._max_bytes:
-            tail = max(self._tails(), key=lambda tail: tail.memory_bytes)
+            tail = max(self._topics.tails, key=lambda tail: tail.memory_bytes)
             self._topics.tail_bytes -= tail.evict()
             for outlet in tail.take_woken():
                 outlet.wake()
-
-    def _tails(self) -> list[Tail]:
-        return [tail for topic in self._topics.open for tail in topic.tails.values()]

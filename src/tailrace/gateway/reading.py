@@ -1,42 +1,120 @@
-"""One subscription's joints: the cursor in the core, the topic it holds open, and whoever is told when it ends."""
+"""One subscription that runs: its cursor in the core, the topic it holds open, and the chase to the tail.
 
-from collections.abc import Callable
-from typing import Any
+A cursor that is not in the tail (it began further back, or its client was slower than the tail is long) is read back
+from Kafka, block by block, at the client's own pace, until the tail has everything it still wants. Then it enters, and
+nothing is lost or repeated on the way, since its place is a vector of offsets all the time.
 
-from tailrace._fanout import HOLED, Line, Subscription
+Rules: a block is asked for only when nothing waits for the client, so that a stalled one holds no memory; partitions
+are read in turns, the one with the most left first; one that cannot be read now does not hold up the others.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+import trio
+
+from tailrace._fanout import ARRIVED, FALLEN, HOLED, Subscription, Tail
+from tailrace.core.begin import Verdict
+from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
-from tailrace.errors import ErrorCode
+from tailrace.disconnect import SLOW, Disconnect
+from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.blocks import Beyond, Gone
 from tailrace.gateway.topics import Start, Topics
+from tailrace.websocket.outlet import Outlet
 
-OnEnded = Callable[["Reading", Positions, ErrorCode, str], None]
-"""(who, last positions, code, message): the gateway ended it."""
+AGAIN_SECONDS = 1.0  # until a partition that could not be read is tried again
+
+
+class Owner(Protocol):
+    """Who has the subscription: the client of a connection."""
+
+    @property
+    def outlet(self) -> Outlet:
+        """Of the connection."""
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For tasks that end with the connection."""
+
+    @property
+    def chases(self) -> trio.CapacityLimiter | None:
+        """How many of its subscriptions may be read back at the same time."""
+
+    def reached_live(self, reading: "Reading", positions: Positions) -> None:
+        """It has passed the ends that were listed when it began."""
+
+    def missed(self, reading: "Reading", verdicts: list[Verdict]) -> None:
+        """Records will not be sent."""
+
+    def moved(self, reading: "Reading", positions: Positions) -> None:
+        """The place moved and no record told of it."""
+
+    def ended(self, reading: "Reading", positions: Positions, code: ErrorCode, message: str) -> None:
+        """The gateway ends it."""
+
+    def close(self, disconnect: Disconnect) -> None:
+        """End the connection."""
 
 
 class Reading:
-    """A subscription that runs. `close` ends it; `on_ended` is told when the gateway does."""
+    """A subscription that runs, from its making until `close`, or until the gateway ends it and tells the owner."""
 
-    __slots__ = ("_held", "_on_ended", "_subscription", "_topics", "ticket")
+    __slots__ = (
+        "_chasing",
+        "_delivered",
+        "_exhausted",
+        "_goal",
+        "_held",
+        "_owner",
+        "_subscription",
+        "_topics",
+        "slow",
+        "ticket",
+    )
 
     def __init__(
         self,
         topics: Topics,
         start: Start,
-        line: Line,
+        owner: Owner,
         id: int,
         keys: frozenset[bytes | None] | None,
-        ticket: Any,
-        on_ended: OnEnded,
+        slow: Slow = Slow.WAIT,
+        ticket: Any = None,
     ) -> None:
-        """Takes over the topic held in `start`. ValueError: the tail no longer has that place (the topic stays
-        held)."""
-        self._subscription = Subscription(line, start.tail, id, keys, start.seq, start.positions, self)
+        """Takes over the topic that `start` holds. `subscribed` and what goes with it have been said."""
+        beginning = start.beginning
         self._topics = topics
         self._held = start.held
-        self._on_ended = on_ended
+        self._owner = owner
+        self.slow = slow
+        self._chasing = False
+        self._delivered = 0
+        self._exhausted = trio.Event()
+        self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
-        self._held.readers.add(self)
-        for outlet in start.tail.take_woken():
-            outlet.wake()
+        self._held.readings.add(self)
+        self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
+
+    def _begin(
+        self,
+        tail: Tail,
+        seq: int | None,
+        positions: dict[int, int],
+        id: int,
+        keys: AbstractSet[bytes | None] | None,
+    ) -> Subscription:
+        """A cursor at these offsets: in the tail if it has them all, else away, to be chased."""
+        if seq is None or not tail.start <= seq:
+            seq = tail.entry(positions)
+        line = self._owner.outlet.line
+        wanted = None if keys is None else frozenset(keys)
+        subscription = Subscription(line, tail, id, wanted, seq, positions, self, seq is None, self._goal)
+        wake(tail)
+        if seq is None:
+            self._owner.nursery.start_soon(self._chase)
+        return subscription
 
     @property
     def positions(self) -> Positions:
@@ -48,23 +126,183 @@ class Reading:
         """Records committed to the connection."""
         return self._subscription.delivered
 
+    @property
+    def topic(self) -> str:
+        """Its name."""
+        return self._held.open.name
+
+    @property
+    def format(self) -> int:
+        """Of its tail."""
+        return self._subscription.tail.format
+
+    @property
+    def filtered(self) -> bool:
+        """It wants some keys only, so that its place may move without a record."""
+        return self._subscription.keys is not None
+
     def close(self) -> Positions:
         """Nothing of it is sent any more: the last positions."""
-        self._held.readers.discard(self)
+        self._held.readings.discard(self)
         self._topics.release(self._held)
+        self._exhausted.set()
         return self._subscription.close()
 
     def ended(self, code: ErrorCode, message: str) -> None:
         """The gateway ends it."""
-        self._on_ended(self, self.close(), code, message)
+        self._owner.ended(self, self.close(), code, message)
 
-    def dropped(self) -> None:
-        """It cannot go on from the tail: the client was too slow for the gateway's memory, or a record could not be
-        shown."""
-        if self._subscription.state == HOLED:
+    def rebase(self, tail: Tail, verdicts: list[Verdict], positions: dict[int, int]) -> None:
+        """The topic has a new tail, since its log is another one, or lost records: tell the verdicts, go on there."""
+        before = self._subscription
+        before.close()
+        if verdicts:
+            self._owner.missed(self, verdicts)
+        named = {verdict.partition for verdict in verdicts if verdict.reason != "retention"}  # to its end: passed
+        if self._goal and self._goal.keys() <= named:
+            self._say_live(positions)
+        self._goal = {partition: end for partition, end in self._goal.items() if partition not in named}
+        self._subscription = self._begin(tail, None, positions, before.id, before.keys)
+        self._exhausted.set()
+
+    # ------------------------------------------------------------------------------------ what the core tells of it
+
+    def stopped(self, subscription: Subscription) -> None:
+        """The cursor cannot go on by itself."""
+        if subscription is not self._subscription:
+            return
+        if subscription.state == ARRIVED:
+            self._say_live(subscription.positions)
+            subscription.go_on()
+            wake(subscription.tail)
+        elif subscription.state == HOLED:
             self.ended(ErrorCode.INTERNAL, "a record could not be shown")
+        elif subscription.state == FALLEN:
+            self._fallen()
+
+    def _fallen(self) -> None:
+        if self._chasing:
+            self._exhausted.set()
+        elif not self.give_up_if_slow():
+            self._owner.nursery.start_soon(self._chase)
+
+    def _say_live(self, positions: Positions) -> None:
+        self._goal = {}
+        self._owner.reached_live(self, positions)
+
+    def give_up_if_slow(self, slow_bytes: int = 0) -> bool:
+        """Apply the policy of a client that is behind by more than this: True when it did something.
+
+        `skip` jumps to the end and says what it left out, `close` ends the connection; both only after `live`.
+        """
+        subscription = self._subscription
+        if self._goal or self.slow not in (Slow.SKIP, Slow.CLOSE) or not subscription.waits(slow_bytes):
+            return False
+        if self.slow is Slow.CLOSE:
+            self._owner.close(SLOW)
+            return True
+        before, tail = subscription.jump(), subscription.tail
+        now = tail.positions
+        moved = [p for p in sorted(now) if before.get(p, 0) < now[p]]
+        self._owner.missed(self, [Verdict(p, before.get(p, 0), now[p], now[p], "slow") for p in moved])
+        wake(tail)
+        return True
+
+    # -------------------------------------------------------------------------------------------------------- the chase
+
+    async def _chase(self) -> None:
+        """Read back from Kafka until the tail has what is still wanted."""
+        if self._chasing:
+            return
+        self._chasing = True
+        try:
+            if self._owner.chases is None:
+                await self._read_back()
+            else:
+                async with self._owner.chases:
+                    await self._read_back()
+        finally:
+            self._chasing = False
+
+    async def _read_back(self) -> None:
+        resting: dict[int, float] = {}  # partitions that cannot be read now, and until when they are left alone
+        while True:
+            await self._owner.outlet.clear()
+            subscription = self._subscription
+            if subscription.state != FALLEN:
+                return
+            if self._goal and subscription.pass_goals():
+                self._say_live(subscription.positions)
+            seq = subscription.tail.entry(subscription.positions)
+            if seq is not None:
+                subscription.enter(seq)
+                wake(subscription.tail)
+                return
+            await self._read_block(subscription, resting)
+
+    async def _read_block(self, subscription: Subscription, resting: dict[int, float]) -> None:
+        """Have one more block of one partition sent, and wait until it has been."""
+        partition = self._next_partition(subscription, resting)
+        if partition is None:
+            await trio.sleep(AGAIN_SECONDS)
+            return
+        positions = subscription.positions
+        try:
+            blocks = self._topics.blocks
+            stretch = await blocks.get(self._held.source, partition, positions[partition], subscription.tail.format)
+        except Gone as gone:
+            verdict = Verdict(partition, positions[partition], gone.beginning, gone.beginning, "retention")
+            self._lost(subscription, verdict)
+        except Beyond as beyond:
+            self._lost(subscription, Verdict(partition, beyond.end, positions[partition], beyond.end, "truncated"))
+        except (KafkaUnavailable, UnknownTopic):
+            resting[partition] = trio.current_time() + AGAIN_SECONDS
         else:
-            self.ended(
-                ErrorCode.INTERNAL,
-                "too slow: the records wanted next are no longer in the gateway's memory; subscribe again",
-            )
+            if subscription.state != FALLEN or subscription is not self._subscription:
+                return
+            if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
+                resting[partition] = trio.current_time() + AGAIN_SECONDS
+                return
+            goal = self._goal.get(partition)
+            upto = goal if goal is not None and goal > positions[partition] else None
+            self._exhausted = trio.Event()
+            if subscription.feed(stretch, upto):
+                self._owner.outlet.wake()
+            await self._exhausted.wait()
+
+    def _next_partition(self, subscription: Subscription, resting: dict[int, float]) -> int | None:
+        """The one with the most left before the tail has it; None when those that are left are at rest."""
+        now, positions = trio.current_time(), subscription.positions
+        left = {
+            partition: start - positions.get(partition, 0)
+            for partition, start in subscription.tail.start_positions.items()
+            if start > positions.get(partition, 0) and resting.get(partition, now) <= now
+        }
+        return max(left, key=lambda partition: left[partition], default=None)
+
+    def _lost(self, subscription: Subscription, verdict: Verdict) -> None:
+        """What it wants next is not in Kafka's log: say so, and go on where the log does."""
+        if subscription is self._subscription and subscription.state == FALLEN:
+            self._owner.missed(self, [verdict])
+            subscription.move(verdict.partition, verdict.next)
+
+    # ----------------------------------------------------------------------------------------------- now and then
+
+    def tell_place(self) -> None:
+        """The place moved though no record came (a rare key): tell it, so that a client that resumes need not read
+        all that again."""
+        delivered, self._delivered = self._delivered, self._subscription.delivered
+        if delivered == self._delivered:
+            self._owner.moved(self, self._subscription.positions)
+
+
+def wake(tail: Tail) -> None:
+    """Start the writers that the tail asks for."""
+    for outlet in tail.take_woken():
+        outlet.wake()
+
+
+def stopped(subscriptions: list[Subscription]) -> None:
+    """For `Outlet.on_dropped`: each reading knows what its cursor stands for."""
+    for subscription in subscriptions:
+        subscription.owner.stopped(subscription)

@@ -4,7 +4,8 @@ them.
     serve
      ├── LiveConsumer.run      the poll thread, and its batches over a bounded channel
      ├── Pump.run              batches into tails, tails to sockets
-     ├── Topics.tend           open topics: new partitions, deleted ones, unused ones
+     ├── Blocks.run            reading back: a pool of consumers and what they read
+     ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
      ├── Health.run            readiness
      ├── watch                 keep-alive of all connections
      ├── the admin listener
@@ -28,8 +29,10 @@ from tailrace.config import Config
 from tailrace.console import assets
 from tailrace.core.exposure import Exposure
 from tailrace.disconnect import SHUTDOWN
+from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.door import Door
 from tailrace.gateway.pump import Pump
+from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
 from tailrace.http.admin import Readiness, livez, readyz, serve_admin
 from tailrace.http.static import StaticFiles
@@ -74,7 +77,8 @@ async def serve(
     cluster = Cluster(config.kafka)
     health = Health(cluster)
     live = LiveConsumer(config.kafka, health.note)
-    topics = Topics(live, cluster, config)
+    blocks = Blocks(config.kafka, config.catchup)
+    topics = Topics(live, cluster, blocks, config)
     door = Door(config, topics, StaticFiles(assets(list(Exposure(config.topics).names))) if console else None, limit)
     public = await listen(config.listen.address)
     admin = [] if config.admin.address is None else await listen(config.admin.address)
@@ -82,7 +86,8 @@ async def serve(
     async with trio.open_nursery() as gateway:
         gateway.start_soon(live.run, send)
         gateway.start_soon(Pump(topics, receive, config.tail.max_bytes).run)
-        gateway.start_soon(topics.tend)
+        gateway.start_soon(blocks.run)
+        gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))
         if admin:

@@ -4,18 +4,22 @@ The positions are fixed before the handshake is answered, so whoever is connecte
 of bare values has no words for a hole: it ends instead.
 """
 
+import trio
+
 from tailrace._fanout import JSON as JSON_FORMAT
-from tailrace._fanout import VALUE, Subscription
+from tailrace._fanout import VALUE
 from tailrace.core.actions import Action, End, Send
+from tailrace.core.begin import Verdict
 from tailrace.core.frame import frame
 from tailrace.core.position import Positions
 from tailrace.core.protocol import JSON, STREAM_ID, Format, StreamRequest
 from tailrace.core.stream import Stream
-from tailrace.disconnect import GAP, INTERNAL, TOPIC_DELETED, Disconnect
+from tailrace.disconnect import INTERNAL, TOPIC_DELETED, Disconnect
 from tailrace.errors import ErrorCode
-from tailrace.gateway.reading import Reading
+from tailrace.gateway.reading import Reading, stopped
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.connection import Connection, Ended
+from tailrace.websocket.outlet import Outlet
 
 
 class StreamClient:
@@ -34,7 +38,7 @@ class StreamClient:
         """Until the conversation ends."""
         self._connection = connection
         connection.on_end = self._leave
-        connection.outlet.on_dropped = self._dropped
+        connection.outlet.on_dropped = stopped
         try:
             self._begin()
             while True:
@@ -43,17 +47,16 @@ class StreamClient:
             return
 
     def _begin(self) -> None:
-        start = self._start
+        start, self._start = self._start, None  # the reading takes it over
         assert start is not None
-        described = start.held.description
-        self._act(self._stream.opened(described.name, described.topic_id, described.compacted, start.positions))
-        line = self._connection.outlet.line
-        try:
-            self._reading = Reading(self._topics, start, line, STREAM_ID, self._request.keys, None, self._ended)
-        except ValueError:  # the handshake took so long that the tail has moved on
-            self._connection.end(GAP)
-            raise Ended from None
-        self._start = None
+        described, beginning = start.held.description, start.beginning
+        told = (described.name, described.topic_id, described.compacted, beginning.positions)
+        self._act(self._stream.opened(*told, live=False))
+        for verdict in beginning.verdicts:
+            self._act(self._stream.gap(verdict.gap(STREAM_ID, described.name), started=False))
+        if beginning.live:
+            self._act(self._stream.live(beginning.positions))
+        self._reading = Reading(self._topics, start, self, STREAM_ID, self._request.keys, self._request.slow)
 
     def release(self) -> None:
         """Once nothing more can come of it: also when the client left before the handshake was answered."""
@@ -68,19 +71,55 @@ class StreamClient:
             elif isinstance(action, End):
                 self._connection.end(action.disconnect)
 
-    def _dropped(self, subscriptions: list[Subscription]) -> None:
-        self._connection.end(GAP)
-
-    def _ended(self, reading: Reading, positions: Positions, code: ErrorCode, message: str) -> None:
-        self._reading = None
-        self._act(self._stream.position(positions))
-        self._connection.end(TOPIC_DELETED if code is ErrorCode.TOPIC_DELETED else INTERNAL)
-
     def _leave(self, ending: Disconnect) -> None:
         positions = None if self._reading is None else self._reading.close()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._stream.closing(ending, connection.retry_after_ms, positions))
+
+    # ------------------------------------------------------------------------------------ what its subscription tells
+
+    @property
+    def outlet(self) -> Outlet:
+        """Of the connection."""
+        return self._connection.outlet
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For tasks that end with the connection."""
+        return self._connection.nursery
+
+    @property
+    def chases(self) -> None:
+        """It has one subscription: no limit is needed."""
+        return None
+
+    def reached_live(self, reading: Reading, positions: Positions) -> None:
+        """It has passed the ends that were listed when it began."""
+        self._act(self._stream.live(positions))
+
+    def missed(self, reading: Reading, verdicts: list[Verdict]) -> None:
+        """Records will not be sent. Bare values have no words for that, and end when there were any before."""
+        for verdict in verdicts:
+            gap = verdict.gap(STREAM_ID, reading.topic)
+            self._act(self._stream.gap(gap, started=reading.delivered > 0))
+
+    def moved(self, reading: Reading, positions: Positions) -> None:
+        """The place moved and no record told of it."""
+        self._act(self._stream.position(positions))
+
+    def ended(self, reading: Reading, positions: Positions, code: ErrorCode, message: str) -> None:
+        """The gateway ends it, and the connection with it."""
+        self._reading = None
+        self._act(self._stream.position(positions))
+        self._connection.end(ENDINGS.get(code, INTERNAL))
+
+    def close(self, disconnect: Disconnect) -> None:
+        """End the connection."""
+        self._connection.end(disconnect)
+
+
+ENDINGS = {ErrorCode.TOPIC_DELETED: TOPIC_DELETED}
 
 
 def format_of(request: StreamRequest) -> int:

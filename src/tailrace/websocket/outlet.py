@@ -132,6 +132,13 @@ class Outlet(trio.abc.Stream):
             await self._room.wait()
         await trio.lowlevel.checkpoint()
 
+    async def clear(self) -> None:
+        """Wait until nothing waits, or the connection is gone."""
+        while self.line.waiting_bytes and not self.line.error:
+            self._room = self._room or trio.Event()
+            await self._room.wait()
+        await trio.lowlevel.checkpoint()
+
     def wake(self) -> None:
         """Start the writer: the line asked for it."""
         if self._nursery is not None:
@@ -146,7 +153,7 @@ class Outlet(trio.abc.Stream):
         while True:
             self._tell_dropped()
             found = self.line.flush(FLUSH_BYTES)
-            if self._room is not None and (self.line.waiting_bytes <= ROOM_BYTES or found == BROKEN):
+            if self._room is not None:  # whoever waits looks for himself how much has left
                 self._room.set()
                 self._room = None
             if found in (DONE, BROKEN):

@@ -1,0 +1,142 @@
+"""What becomes of open topics: new partitions, deleted ones, recreated ones, lost offsets, and those nobody uses.
+
+One request every two seconds looks at the ids and partitions of all of them, since librdkafka follows a recreated topic
+without a word and keeps the old offset (measured: the first records of the new log are never seen). Whatever is lost
+is told to each subscription as a verdict on its own place, and it goes on where the log does. Here too the clocks of
+subscriptions: those whose policy is not to wait, and those whose place moves without a record.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from tailrace.core.begin import Verdict, recreated, within
+from tailrace.core.commands import Slow
+from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.reading import Reading
+from tailrace.gateway.topics import Held, Topics
+from tailrace.kafka.cluster import Listing
+from tailrace.kafka.topic import Change, TopicDescription
+
+LINGER_SECONDS = 30.0  # a page that is reloaded finds its topic open
+WATCH_SECONDS = 2.0
+MISSING_SECONDS = 5.0  # then a topic counts as deleted (docs/protocol.md, section 3)
+SLOW_SECONDS = 0.25  # how often subscriptions are looked at that skip or close
+PLACE_SECONDS = 10.0  # how often a place is told that moves without a record
+
+Judge = Callable[[dict[int, int]], tuple[list[Verdict], dict[int, int]]]
+"""From a subscription's offsets to what is lost of them, and where it goes on."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Tending:
+    """Of `topics`. slow_bytes: `limits.slow_bytes`."""
+
+    def __init__(self, topics: Topics, slow_bytes: int) -> None:
+        self._topics = topics
+        self._slow_bytes = slow_bytes
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            nursery.start_soon(self._give_up)
+            nursery.start_soon(self._tell_places)
+
+    async def _give_up(self) -> None:
+        while True:
+            await trio.sleep(SLOW_SECONDS)
+            for held in self._topics.held:
+                for reading in [reading for reading in held.readings if reading.slow in (Slow.SKIP, Slow.CLOSE)]:
+                    reading.give_up_if_slow(self._slow_bytes)
+
+    async def _tell_places(self) -> None:
+        while True:
+            await trio.sleep(PLACE_SECONDS)
+            for held in self._topics.held:
+                for reading in [reading for reading in held.readings if reading.filtered]:
+                    reading.tell_place()
+                    await trio.lowlevel.checkpoint()
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(WATCH_SECONDS)
+            self._close_idle(trio.current_time())
+            try:
+                changes = await self._topics.cluster.changes([held.description for held in self._topics.held])
+                await self._follow({id(change.before): change for change in changes})
+            except (KafkaUnavailable, UnknownTopic):
+                continue  # the next look finds it again
+
+    def _close_idle(self, now: float) -> None:
+        for held in self._topics.held:
+            if held.open.users == 0 and now - held.open.idle_since > LINGER_SECONDS:
+                self._topics.shut(held)
+
+    async def _follow(self, changes: dict[int, Change]) -> None:
+        for held in self._topics.held:
+            change = changes.get(id(held.description))
+            if change is None:
+                held.missing_since = None
+            elif change.after is None:
+                self._missing(held, trio.current_time())
+                continue
+            elif change.recreated:
+                await self._recreated(held, change.after)
+                continue
+            else:
+                await self._grow(held, change)
+            if held.lost:
+                await self._lost(held)
+
+    def _missing(self, held: Held, now: float) -> None:
+        held.missing_since = held.missing_since or now
+        if now - held.missing_since >= MISSING_SECONDS:
+            _log.warning("topic deleted", topic=held.open.name)
+            for reading in list(held.readings):
+                reading.ended(ErrorCode.TOPIC_DELETED, "the topic was deleted")
+            self._topics.shut(held)
+
+    async def _grow(self, held: Held, change: Change) -> None:
+        """New partitions are read from their beginning."""
+        assert change.after is not None
+        beginnings = await self._topics.cluster.beginnings(held.open.name, change.added)
+        for partition in sorted(change.added):
+            held.open.add_partition(partition, beginnings[partition])
+        held.description = change.after
+        self._topics.live.extend(held.open.name, beginnings)
+        _log.info("topic has new partitions", topic=held.open.name, partitions=len(change.after.partitions))
+
+    async def _recreated(self, held: Held, after: TopicDescription) -> None:
+        """Another topic has the name: everyone is told, and goes on at its beginning."""
+        beginnings = await self._topics.cluster.beginnings(after.name, after.partitions)
+        _log.warning("topic was deleted and created again", topic=after.name)
+        held.missing_since = None
+        self._rebase(held, after, beginnings, lambda positions: recreated(positions, beginnings, after.topic_id or ""))
+
+    async def _lost(self, held: Held) -> None:
+        """Offsets that were to be read next are gone: `retention`, or a log that was `truncated`."""
+        name, partitions = held.open.name, held.description.partitions
+        beginnings, ends = await self._topics.cluster.listed(name, partitions, Listing.BEGINNINGS, Listing.HIGH_ENDS)
+        _, positions = within(held.open.positions, beginnings, ends)
+        self._rebase(held, held.description, positions, lambda own: within(own, beginnings, ends))
+
+    def _rebase(self, held: Held, description: TopicDescription, positions: dict[int, int], judge: Judge) -> None:
+        """Read the topic anew from these offsets, in new tails; every subscription hears the verdict on its own."""
+        topics, users = self._topics, held.open.users
+        formats = list(held.open.tails)
+        topics.drop_tails(held)
+        topics.blocks.forget(held.open.name)
+        held.description, held.lost = description, set()
+        held.open, held.generation, held.source = topics.read_from(held.open.name, positions)
+        held.open.users = users
+        for format in formats:
+            held.open.tail(format)
+        for reading in list(held.readings):
+            self._judge(held, reading, judge)
+
+    def _judge(self, held: Held, reading: Reading, judge: Judge) -> None:
+        verdicts, positions = judge(dict(reading.positions))
+        reading.rebase(held.open.tail(reading.format), verdicts, positions)
