@@ -3,7 +3,8 @@
 A Tail is a list of records, a Subscription an index into that list, a Line what the kernel has not taken yet. Every
 frame is made anew for every subscriber and sent alone: nothing is shared, patched, gathered or cut here, and whoever
 is live is served in a loop. Left out: memory (memory_bytes counts frames only) and what the fast one promises about
-cost (chunks, turns, one send for many frames). The docstrings of the interface are in src/_fanout.pyx.
+cost (chunks, turns, one send for many frames), and what is read back from Kafka (Stretch, goals). The docstrings of
+the interface are in src/_fanout.pyx.
 """
 
 import os
