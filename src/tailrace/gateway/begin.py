@@ -23,6 +23,9 @@ from tailrace.kafka.topic import TopicDescription
 T = TypeVar("T")
 
 ANSWER_SECONDS = 9.5  # a command that needs Kafka is answered within 10 s
+# A topic made a moment ago is known to the controller before its leaders know it.
+LAG_SECONDS = 3.0
+LAG_PAUSE_SECONDS = 0.1
 LOOK_UPS = 8  # by time, at once: clients with times of their own share none, and each costs the broker an index search
 
 
@@ -57,14 +60,15 @@ class Beginnings:
     async def _known(self, description: TopicDescription, asked: Asked) -> Known:
         if asked.identity:
             description = await self._look(description)
-        try:
-            return await self._list(description, asked)
-        except UnknownTopic:
-            # Not it, or only a partition that it no longer has.
-            now = await self._look(description)
-            if now == description:
-                raise
-            return await self._list(now, asked)
+        give_up = trio.current_time() + LAG_SECONDS
+        while True:
+            try:
+                return await self._list(description, asked)
+            except UnknownTopic:
+                before, description = description, await self._look(description)
+                if description == before and trio.current_time() > give_up:
+                    raise
+            await trio.sleep(LAG_PAUSE_SECONDS)
 
     async def _look(self, before: TopicDescription) -> TopicDescription:
         async def look() -> TopicDescription:
