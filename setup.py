@@ -1,16 +1,15 @@
-"""Builds the one compiled module, tailrace._fanout; everything else is in pyproject.toml.
+"""Builds the compiled modules, tailrace._fanout and tailrace._json; everything else is in pyproject.toml.
 
-The extension is required: there is no slower fallback that could be taken without anybody noticing. Its source lies
-outside the package, so that src/ is never importable by accident; the generated C goes to build/cython.
+The extensions are required: there is no slower fallback that could be taken without anybody noticing. Their sources
+lie outside the package, so that src/ is never importable by accident; the generated C goes to build/cython.
 """
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-fanout = Extension(
-    "tailrace._fanout",
-    ["src/_fanout.pyx"],
-    extra_compile_args=["-O3", "-fno-strict-aliasing"],
-)
+extensions = [
+    Extension(f"tailrace.{name}", [f"src/{name}.pyx"], extra_compile_args=["-O3", "-fno-strict-aliasing"])
+    for name in ("_fanout", "_json")
+]
 
-setup(ext_modules=cythonize([fanout], build_dir="build/cython", language_level=3))
+setup(ext_modules=cythonize(extensions, build_dir="build/cython", language_level=3))

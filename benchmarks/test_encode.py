@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Message
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tailrace.core.encode import Encoder, is_json
+from tailrace._json import is_json
+from tailrace.core.encode import Encoder
 
 pytestmark = pytest.mark.benchmark
 

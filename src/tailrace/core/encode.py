@@ -4,50 +4,20 @@ Rules: whatever bytes a producer wrote, a JSON payload is valid UTF-8 and valid 
 them. One payload serves every subscriber, so the `id` is a blank slot of fixed width at the payload's head. A value
 is embedded as it stands, whitespace and newlines included: it is checked, never rewritten.
 
-The usual record (ASCII JSON below 1 KiB) meets one pass of msgspec and one scan for unusual numbers; the exact, slow
-checks run only when the cheap ones say that they could matter.
-
-Left out: WebSocket headers (`frame`), writing the id (`_fanout`), and which records are worth encoding.
+Left out: which values are JSON (`_json`), WebSocket headers (`frame`), writing the id (`_fanout`).
 """
 
 import gc
 from base64 import b64encode
-from itertools import accumulate
-from math import inf
-from re import compile as pattern
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from tailrace._json import is_json
 from tailrace.core.frame import BINARY, TEXT
 
-MAX_DEPTH: Final = 512  # docs/protocol.md, "record"; Jackson 2.19 stops at 1,000, msgspec where Python's stack does
-MAX_NUMBER_DIGITS: Final = 1000  # Jackson 2.19, StreamReadConstraints.maxNumberLength; Python's int() stops at 4,300
-
-# What msgspec 0.22's Raw decoder checks, by experiment and in its source (json_skip): grammar, control characters in
-# strings, escapes, surrogate pairs, trailing bytes, NUL, a byte order mark. What it does not: UTF-8 inside strings and
-# keys (browsers close with 1007), the size of a number, and depth: RecursionError comes at 1,000 less the caller's.
-_check_grammar: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_build: Final = msgspec.json.Decoder().decode  # also: UTF-8, numbers finite; takes 4 times as long
 _quote: Final = msgspec.json.Encoder().encode
 _pack: Final = msgspec.msgpack.Encoder().encode
-
-# A number is refused when it rounds to infinity (Go, serde_json, msgspec and RapidJSON refuse 1e999) or is longer than
-# MAX_NUMBER_DIGITS. Either takes an exponent of three digits or a run of a hundred digits. To find these with two
-# substring searches instead of a regular expression (8 times slower), every digit becomes 0, E becomes e, and the plus
-# sign goes. Other characters go because a shorter haystack is searched faster; comma, colon and minus keep numbers
-# apart, and the hexadecimal letters stay so that UUIDs look like exponents in one record of four, not in nine of ten.
-_SHAPE: Final = bytes.maketrans(b"123456789E", b"000000000e")
-_NOT_IN_SHAPE: Final = bytes(set(range(256)) - set(b"0123456789abcdefABCDEF,:-"))
-_LONG_EXPONENT: Final = b"0e000"
-_LONG_DIGITS: Final = b"0" * 32  # a shorter needle is a cheaper search, and so many digits in a row are rare anyway
-_NUMBER: Final = pattern(rb"[0-9][-+.0-9eE]*")  # linear, and exact outside the strings of valid JSON
-_SMALL_BYTES: Final = 308  # so many nines still fit a double; building the objects of 200 bytes: 0.8 us, scan: 1.2 us
-
-_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"'))
-_STEP: Final = {ord("["): 1, ord("]"): -1}.__getitem__
-_PEELS: Final = 6  # real documents are gone by then; what is left is counted bracket by bracket, 150 ns each
 
 _JSON_SLOT: Final = b'{"id":    0,'  # docs/protocol.md: the id is padded to five characters
 _MSGPACK_SLOT: Final = b"\xa2id\xcd\x00\x00"  # uint 16, whatever the id
@@ -198,24 +168,6 @@ class Encoder:
         return {"type": "gap"} | place | {"from": offset, "to": offset + 1, "next": offset + 1, "reason": "too_large"}
 
 
-def is_json(value: bytes) -> bool:
-    """Whether `value` can stand in a JSON message: RFC 8259, UTF-8, and nothing that a parser in use refuses."""
-    # Depth comes first, so that the C stack is never deeper than MAX_DEPTH, whatever sys.setrecursionlimit() says.
-    if len(value) > 2 * MAX_DEPTH and _too_deep(value):
-        return False
-    try:
-        if len(value) <= _SMALL_BYTES:
-            _build(value)
-            return True
-        _check_grammar(value)
-        shape = value.translate(_SHAPE, _NOT_IN_SHAPE)
-        if shape.find(_LONG_EXPONENT) >= 0:
-            _build(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return (value.isascii() or _is_utf8(value)) and (shape.find(_LONG_DIGITS) < 0 or _numbers_fit(value))
-
-
 def _is_utf8(data: bytes) -> bool:
     """RFC 3629, so no surrogates and no overlong forms: what a text frame must be (RFC 6455, 8.1)."""
     if data.isascii():
@@ -225,33 +177,6 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _numbers_fit(value: bytes) -> bool:
-    outside = b"".join(_without_escapes(value).split(b'"')[::2])
-    return all(len(number) <= MAX_NUMBER_DIGITS and float(number) != inf for number in _NUMBER.findall(outside))
-
-
-def _too_deep(value: bytes) -> bool:
-    """Whether `value` nests deeper than MAX_DEPTH. Of broken JSON it may say so wrongly, which changes nothing.
-
-    Up to the first fault the count is exact, so a parser that stops there recurses no deeper than this allows.
-    """
-    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
-        return False
-    # Two quotes side by side can go wherever they stand: each bracket keeps its side of the remaining quotes.
-    quoted = _without_escapes(value).translate(_BRACKETS, _NO_BRACKETS).replace(b'""', b"")
-    nesting = b"".join(quoted.split(b'"')[::2])
-    for peeled in range(_PEELS):
-        if nesting.count(b"[") <= MAX_DEPTH - peeled:
-            return False
-        nesting = nesting.replace(b"[]", b"")  # the innermost: exactly one level less
-    return any(map((MAX_DEPTH - _PEELS).__lt__, accumulate(map(_STEP, nesting))))
-
-
-def _without_escapes(value: bytes) -> bytes:
-    """Every quote that is left begins or ends a string: in valid JSON a backslash begins an escape, inside a string."""
-    return value.replace(rb"\\", b"").replace(rb"\"", b"")
 
 
 def _text(data: bytes) -> bytes | None:
