@@ -5,6 +5,8 @@ records of one topic hold up a quiet one nor a fan-out holds up pongs and comman
 waits for the next batch.
 """
 
+import contextlib
+
 import trio
 
 from tailrace.gateway.topics import Topics
@@ -21,21 +23,22 @@ class Pump:
 
     async def run(self) -> None:
         """Until cancelled, or until the poll thread has ended."""
-        while True:
-            try:
+        try:
+            while True:
                 if self._topics.due:
                     await trio.lowlevel.checkpoint()
-                    self._take(self._batches.receive_nowait())
                 else:
-                    self._take(await self._batches.receive())
-            except trio.WouldBlock:
-                pass
-            except trio.EndOfChannel:
-                return
-            self._turn()
+                    self._topics.arrived(await self._batches.receive())
+                self._take_what_is_there()
+                self._turn()
+        except trio.EndOfChannel:
+            return
 
-    def _take(self, batch: Batch) -> None:
-        self._topics.arrived(batch)
+    def _take_what_is_there(self) -> None:
+        """All of it, so that the first record of a quiet topic does not wait behind a busy one's batches."""
+        with contextlib.suppress(trio.WouldBlock):
+            while True:
+                self._topics.arrived(self._batches.receive_nowait())
 
     def _turn(self) -> None:
         """One turn of the topic that has waited longest."""

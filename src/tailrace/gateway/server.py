@@ -43,7 +43,7 @@ from tailrace.kafka.live import LiveConsumer
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
 
-BATCHES = 2  # in the channel: what else waits, waits in librdkafka's queue and in Kafka
+BATCHES = 8  # in the channel: what else waits, waits in librdkafka's queue and in Kafka
 BACKLOG = 4096  # connections the kernel holds for us; a fleet that reconnects at once comes in thousands
 SWITCH_SECONDS = (
     0.0005  # the poll thread gives up the GIL to the loop after that; Python's own 5 ms are a client's whole latency

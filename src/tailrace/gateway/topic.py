@@ -19,6 +19,7 @@ from tailrace.core.frame import BINARY, TEXT
 
 PAUSE_BYTES = 4 * 1024 * 1024  # of values that wait to be encoded: about 50 ms of a burst
 RESUME_BYTES = 1024 * 1024
+STEP_RECORDS = 500  # encoded between two checkpoints: 1-2 ms
 AHEAD_BYTES = (
     1024 * 1024
 )  # appended and not yet offered to all: large sends cost the least, the tail's memory bounds it
@@ -81,11 +82,13 @@ class OpenTopic:
             tail.add_partition(partition, offset)
 
     def accept(self, records: list[Any], ends: Iterable[tuple[int, int]] = ()) -> None:
-        """Take what arrived, in order, to be encoded by `turn`."""
-        size = sum(map(len, records))
+        """Take what arrived, in order, to be encoded by `turn` in steps."""
         self.consumed_records += len(records)
-        self._backlog.append(Arrived(records, list(ends), size))
-        self._backlog_bytes += size
+        steps = [records[begin : begin + STEP_RECORDS] for begin in range(0, len(records), STEP_RECORDS)] or [[]]
+        for step in steps:
+            size = sum(map(len, step))
+            self._backlog.append(Arrived(step, list(ends) if step is steps[-1] else [], size))
+            self._backlog_bytes += size
 
     @property
     def wants_pause(self) -> bool | None:

@@ -37,6 +37,11 @@ class HandOff(Generic[T]):
         self._on_its_way = True
         self._token.run_sync_soon(self._deliver, item)
 
+    @property
+    def ready(self) -> bool:
+        """In the thread: `give` would not wait."""
+        return not self._on_its_way or not self._refused.empty()
+
     def attend(self) -> None:
         """In the thread, whenever it was woken: sees to an item that was refused. Raises as `give`."""
         if not self._refused.empty():

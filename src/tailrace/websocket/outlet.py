@@ -17,9 +17,10 @@ import trio
 
 from tailrace._fanout import BLOCKED, BROKEN, DONE, Line, Subscription
 from tailrace.websocket.guard import Guard
+from tailrace.websocket.turns import turns
 
 ROOM_BYTES = 64 * 1024  # replies and pongs that may wait before the client is read no further
-FLUSH_BYTES = 256 * 1024  # a writer's step between checkpoints: about 0.3 ms of copying
+FLUSH_BYTES = 128 * 1024  # a writer's step: about 0.1 ms of copying, and as much as the kernel takes at a time
 # trio sets 16 KiB, which cuts large sends into many; without any, one unread connection holds 4 MB in the kernel.
 UNSENT_BYTES = 128 * 1024
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; not in Python's socket module
@@ -150,7 +151,9 @@ class Outlet(trio.abc.Stream):
 
     async def _write(self) -> None:
         """Bring the line on until nothing waits and every subscription is live again."""
+        everyone = turns()
         while True:
+            await everyone.take()
             self._tell_dropped()
             found = self.line.flush(FLUSH_BYTES)
             if self._room is not None:  # whoever waits looks for himself how much has left
