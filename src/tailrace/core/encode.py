@@ -81,14 +81,19 @@ class Encoder:
         elif not (self._wants_json and is_json(value)):
             value, end = self._as_string(value)
         partition = record.partition()
-        time = _milliseconds(record)
-        headers = _headers(record)
+        key = record.key()
+        kind, time = record.timestamp()
+        timed = kind != _NOT_AVAILABLE and time != _NO_TIMESTAMP
+        try:
+            headers = record.headers()
+        except SystemError:
+            headers = _mended_headers(record)
         payload = b"".join(
             (
                 self._json_heads.get(partition) or self._json_head(partition),
-                f'{record.offset()},"timestamp":{"null" if time is None else time},"key":'.encode(),
-                _json_key(record.key()),
-                b',"headers":[' + b",".join(map(_json_header, headers)) + b"]" if headers else b"",
+                f'{record.offset()},"timestamp":{time if timed else "null"},"key":'.encode(),
+                b"null" if key is None else _text(key) or _base64(key) + b',"key_encoding":"base64"',
+                b',"headers":' + _quote([_json_header(*header) for header in headers]) if headers else b"",
                 b',"value":',
                 value,
                 end,
@@ -105,14 +110,19 @@ class Encoder:
         if value is not None and len(value) > self._max_bytes:
             return self._msgpack_gap(record)
         partition = record.partition()
-        headers = _headers(record)
+        kind, time = record.timestamp()
+        timed = kind != _NOT_AVAILABLE and time != _NO_TIMESTAMP
+        try:
+            headers = record.headers()
+        except SystemError:
+            headers = _mended_headers(record)
         payload = b"".join(
             (
                 _FIXMAP[8 + bool(headers) + (value is None)],
                 self._msgpack_heads.get(partition) or self._msgpack_head(partition),
                 _pack(record.offset()),
                 b"\xa9timestamp",
-                _pack(_milliseconds(record)),
+                _pack(time if timed else None),
                 b"\xa3key",
                 _pack(record.key()),
                 b"\xa7headers" + _pack(headers) if headers else b"",
@@ -134,7 +144,7 @@ class Encoder:
         if len(value) > self._max_bytes:
             self.too_large += 1
             raise TooLarge(len(value), self._max_bytes)
-        return (TEXT if _is_utf8(value) else BINARY), value
+        return (TEXT if value.isascii() or _is_utf8(value) else BINARY), value
 
     def _as_string(self, value: bytes) -> tuple[bytes, bytes]:
         """A value that is not embedded, as a JSON string, and how its envelope ends."""
@@ -170,8 +180,6 @@ class Encoder:
 
 def _is_utf8(data: bytes) -> bool:
     """RFC 3629, so no surrogates and no overlong forms: what a text frame must be (RFC 6455, 8.1)."""
-    if data.isascii():
-        return True
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -191,33 +199,20 @@ def _base64(data: bytes) -> bytes:
     return b'"' + b64encode(data) + b'"'
 
 
-def _json_key(key: bytes | None) -> bytes:
-    if key is None:
-        return b"null"
-    return _text(key) or _base64(key) + b',"key_encoding":"base64"'
+def _json_header(name: str, value: bytes | None) -> tuple[str | bytes | None, ...]:
+    try:
+        return name, None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return name, value, "base64"  # as which msgspec writes bytes
 
 
-def _json_header(header: tuple[str, bytes | None]) -> bytes:
-    name, value = header
-    text = b"null" if value is None else _text(value) or _base64(value) + b',"base64"'
-    return b"[" + _quote(name) + b"," + text + b"]"
-
-
-def _milliseconds(record: Record) -> int | None:
-    kind, time = record.timestamp()
-    return None if kind == _NOT_AVAILABLE or time == _NO_TIMESTAMP else time
-
-
-def _headers(record: Record) -> list[tuple[str, bytes | None]] | None:
-    """The record's headers. A name that is not UTF-8 arrives as U+FFFD: the client library has no way to its bytes.
+def _mended_headers(record: Record) -> list[tuple[str, bytes | None]]:
+    """Headers of which a name is not UTF-8: it becomes U+FFFD, since the client library has no way to its bytes.
 
     confluent_kafka 2.16 raises SystemError for such a record once, and from then on returns a list with a NULL in it,
-    which kills the process when it is touched. So this must be the first to ask, and puts a whole list in its place.
+    which kills the process when it is touched. So whoever asks first must put a whole list in its place.
     """
-    try:
-        headers: list[tuple[str, bytes | None]] | None = record.headers()
-    except SystemError:
-        # The garbage collector steps over a NULL, so a pair that has lost its name refers to one object only.
-        headers = [(h[0] if len(gc.get_referents(h)) == 2 else "\ufffd", h[1]) for h in record.headers()]
-        record.set_headers(headers)
+    # The garbage collector steps over a NULL, so a pair that has lost its name refers to one object only.
+    headers = [(h[0] if len(gc.get_referents(h)) == 2 else "\ufffd", h[1]) for h in record.headers()]
+    record.set_headers(headers)
     return headers
