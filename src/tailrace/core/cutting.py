@@ -24,16 +24,14 @@ STRIDE = 1024
 class Block(msgspec.Struct):
     """One block, in each format asked for.
 
-    `full_bytes`: of its largest format's payloads. `record_bytes`: keys and values as they stand in Kafka. `not_json`,
-    `too_large`: as `Encoder` counts them. `broken`: the first fault of ours in encoding, with its offset.
+    `full_bytes`: of its largest format's payloads. `not_json`, `too_large`: as `Encoder` counts them. `broken`: the
+    first fault of ours in encoding, with its offset.
     """
 
     start: int
     next: int
     stretches: dict[int, Stretch]
-    records: int
     full_bytes: int
-    record_bytes: int
     not_json: int
     too_large: int
     broken: tuple[int, Exception] | None
@@ -60,8 +58,6 @@ class Cutter:
         self._open = [_Form(each, Stretch(each, self._partition, self.position)) for each in formats]
         self._limit = self.position - self.position % stride + stride
         self._expected = self.position
-        self._records = 0
-        self._record_bytes = 0
         self._counted = (self._encoder.not_json, self._encoder.too_large)
         self._broken: tuple[int, Exception] | None = None
 
@@ -93,9 +89,7 @@ class Cutter:
             start,
             next,
             {form.format: form.stretch for form in forms},
-            self._records,
             max(form.payload_bytes for form in forms),
-            self._record_bytes,
             self._encoder.not_json - self._counted[0],
             self._encoder.too_large - self._counted[1],
             self._broken,
@@ -104,8 +98,6 @@ class Cutter:
     def _add(self, record: Any, offset: int) -> int:
         key = record.key()
         self._expected = offset + 1
-        self._records += 1
-        self._record_bytes += len(record) + len(key or b"")
         largest = 0
         for form in self._open:
             try:
