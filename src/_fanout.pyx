@@ -15,7 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
 import os
 
@@ -25,7 +25,7 @@ cdef extern from "<sys/socket.h>" nogil:
     const int MSG_NOSIGNAL
 
 JSON, MSGPACK, VALUE = 0, 1, 2  # formats of a tail: which id slot its frames have (section 3 of the protocol)
-LIVE, BEHIND, FALLEN, HOLED, CLOSED, READING, ARRIVED = 0, 1, 2, 3, 4, 5, 6  # states of a subscription
+LIVE, BEHIND, FALLEN, HOLED, CLOSED, READING, ARRIVED, RESTING = range(8)  # states of a subscription
 DONE, MORE, BLOCKED, BROKEN = 0, 1, 2, 3  # what Line.flush found
 
 cdef enum:
@@ -39,6 +39,7 @@ cdef enum:
     S_CLOSED = 4
     S_READING = 5    # a stretch that was read back
     S_ARRIVED = 6    # at its goal: the owner has something to say before it goes on
+    S_RESTING = 7    # between two rounds of a conflated subscription
     R_DONE = 0
     R_MORE = 1
     R_BLOCKED = 2
@@ -224,6 +225,8 @@ cdef struct Cursor:
     int64_t* goal            # offsets to be passed before the owner is told; 0 = passed
     int32_t goals
     int32_t goals_left
+    bint conflated           # it wants the newest record of each key
+    bint rests               # and a rest after each round
     Stretch_* stretch        # while S_READING
     int64_t upto             # offset at which it leaves the stretch
     uint64_t* keys           # sorted; NULL = every record
@@ -313,7 +316,15 @@ cdef struct Stop:            # why a walk ended before its limit
     int32_t passed           # the partition whose goal is passed there, or -1
 
 
+cdef struct Newest:          # of each key in a round, by open addressing; NO_KEY marks a free place
+    uint64_t* key
+    int64_t* seq
+    size_t room
+    size_t mask
+
+
 cdef Scratch scratch
+cdef Newest newest
 
 
 # ------------------------------------------------------------------------------------------------------------------------- blocks
@@ -695,6 +706,9 @@ cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) 
     scratch.used = scratch.count = 0
     stop.hole = False
     stop.passed = -1
+    if cursor.conflated and not newest_find(cursor):
+        cursor.wire.error = ENOMEM
+        return seq
     while block != NULL:
         for i in range(seq - block.first, block.count):
             p = block.partition[i]
@@ -704,6 +718,8 @@ cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) 
                 stop.passed = p
                 return block.first + i
             if wants(cursor, block.key[i]) and not below_floor(cursor, p, block.offset[i]):
+                if cursor.conflated and superseded(block.key[i], block.first + i):
+                    continue
                 if block.end[i] == frame_begin(block, i):
                     stop.hole = True
                     return block.first + i
@@ -716,6 +732,49 @@ cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) 
         seq = block.first + block.count
         block = locate(tail, seq)
     return seq
+
+
+cdef bint newest_clear(size_t keys) noexcept nogil:
+    """Room for this many keys, and none in it; False when memory is out."""
+    cdef size_t size = 16, room = newest.room
+    while size < 2 * keys:
+        size *= 2
+    if not grow(<void**>&newest.key, &room, size, 8):
+        return False
+    if not grow(<void**>&newest.seq, &newest.room, size, 8):
+        return False
+    newest.mask = size - 1
+    memset(newest.key, 0, 8 * size)
+    return True
+
+
+cdef inline size_t newest_place(uint64_t key) noexcept nogil:
+    cdef size_t at = key & newest.mask
+    while newest.key[at] != NO_KEY and newest.key[at] != key:
+        at = (at + 1) & newest.mask
+    return at
+
+
+cdef bint newest_find(Cursor* cursor) noexcept nogil:
+    """Note the newest record of each key that this cursor wants and has not had."""
+    cdef int64_t seq = cursor.seq
+    cdef Block* block = locate(cursor.tail, seq)
+    cdef size_t i, at
+    if not newest_clear(cursor.tail.end - seq):
+        return False
+    while block != NULL:
+        for i in range(seq - block.first, block.count):
+            if block.key[i] != NO_KEY and wants(cursor, block.key[i]) and not below_floor(cursor, block.partition[i], block.offset[i]):
+                at = newest_place(block.key[i])
+                newest.key[at] = block.key[i]
+                newest.seq[at] = block.first + i
+        seq = block.first + block.count
+        block = locate(cursor.tail, seq)
+    return True
+
+
+cdef inline bint superseded(uint64_t key, int64_t seq) noexcept nogil:
+    return key != NO_KEY and newest.seq[newest_place(key)] > seq
 
 
 cdef int64_t gather_pending(Tail_* tail, Group_* group) noexcept nogil:
@@ -826,9 +885,13 @@ cdef void at_end(Cursor* cursor) noexcept nogil:
 
 
 cdef void go_live(Cursor* cursor) noexcept nogil:
-    """It has had everything: the group's passes serve it from here."""
+    """It has had everything: the group's passes serve it from here; or it rests, until its next round."""
     link_remove(&cursor.in_tail)
     link_remove(&cursor.in_wire)
+    if cursor.rests:
+        cursor.state = S_RESTING
+        link_append(&cursor.tail.behind, &cursor.in_tail)
+        return
     cursor.state = S_LIVE
     if cursor.goals_left:
         link_append(&cursor.tail.arriving, &cursor.in_tail)
@@ -896,7 +959,15 @@ cdef size_t serve_stretch(Cursor* cursor, size_t limit) noexcept nogil:
 
 
 cdef inline bint must_walk(Cursor* cursor) noexcept nogil:
-    return cursor.keys != NULL or cursor.floor != NULL or cursor.goals_left > 0 or cursor.tail.last_hole >= cursor.seq
+    return (
+        cursor.keys != NULL or cursor.floor != NULL or cursor.goals_left > 0 or cursor.conflated
+        or cursor.tail.last_hole >= cursor.seq
+    )
+
+
+cdef inline bint must_walk_key(Cursor* cursor) noexcept nogil:
+    """As must_walk, of a cursor that wants one key: its group has gathered its records."""
+    return cursor.floor != NULL or cursor.goals_left > 0 or cursor.conflated or cursor.tail.last_hole >= cursor.seq
 
 
 cdef size_t serve_gathered(Cursor* cursor, int64_t upto) noexcept nogil:
@@ -1001,7 +1072,7 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
             if cursor == NULL or cursor.state != S_LIVE or place(cursor) >= upto:
                 continue
             cursor.seq = place(cursor)
-            gathered = group.kind == G_KEY and cursor.floor == NULL and not cursor.goals_left and tail.last_hole < cursor.seq
+            gathered = group.kind == G_KEY and not must_walk_key(cursor)
             if gathered and not patched:
                 scratch_patch(tail, lane.slot)
                 patched = True
@@ -1533,13 +1604,13 @@ cdef class Tail:
     def statistics(self):
         """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""
         cdef Subscription subscription
-        cdef int[7] states = [0, 0, 0, 0, 0, 0, 0]
+        cdef int[8] states = [0, 0, 0, 0, 0, 0, 0, 0]
         for subscription in self.attached:
             states[subscription.cursor.state] += 1
         return {
             "records": self.tail.end, "held": self.tail.end - oldest(&self.tail), "memory_bytes": self.tail.memory,
             "delivered": self.tail.delivered, "sent_bytes": self.tail.sent_bytes, "stale": self.stale,
-            "live": states[S_LIVE], "behind": states[S_BEHIND] + states[S_ARRIVED],
+            "live": states[S_LIVE], "behind": states[S_BEHIND] + states[S_ARRIVED] + states[S_RESTING],
             "reading": states[S_READING], "dropped": states[S_FALLEN] + states[S_HOLED],
         }
 
@@ -1786,13 +1857,31 @@ cdef class Subscription:
             raise ValueError("only who has fallen is moved")
         self._set_floor(self.positions | {partition: offset})
 
+    def conflate(self, bint rests):
+        """From here on deliver in rounds: of the records since the last, the newest of each key, and all without one.
+
+        rests: it waits for `round` after each. Else a round is whenever the connection can take one.
+        """
+        cdef Cursor* cursor = &self.cursor
+        cursor.conflated = True
+        cursor.rests = rests
+        if rests and cursor.state == S_LIVE:
+            cursor.seq = place(cursor)
+            go_live(cursor)
+
+    def round(self):
+        """From RESTING: deliver what has come since the last round. Take the tail's woken afterwards."""
+        if self.cursor.state == S_RESTING and self.cursor.seq < self.tail.tail.end:
+            fall_behind(&self.cursor)
+            self.tail._collect_wakes()
+
     def waits(self, size_t limit):
         """Whether more than `limit` bytes of its own frames wait for it; always when they are not in the tail."""
         cdef Cursor* cursor = &self.cursor
         cdef size_t waiting = 0, i
         cdef Block* block
         cdef int64_t seq
-        if cursor.state not in (S_LIVE, S_BEHIND, S_ARRIVED):
+        if cursor.state not in (S_LIVE, S_BEHIND, S_ARRIVED, S_RESTING):
             return True
         seq = place(cursor)
         block = locate(cursor.tail, seq)
@@ -1832,6 +1921,7 @@ cdef class Subscription:
         cursor.seq = begin
         cursor.floors = 0
         cursor.goals = cursor.goals_left = 0
+        cursor.conflated = cursor.rests = False
         cursor.stretch = NULL
         cursor.upto = 0
         cursor.keys_count = 0
@@ -1906,7 +1996,7 @@ cdef class Subscription:
     def state(self):
         """Where it stands.
 
-        LIVE, BEHIND (in the tail, not at its end), FALLEN (what it wants next is not in the tail), READING (a stretch), HOLED (what it
+        RESTING (until its next round), LIVE, BEHIND (in the tail, not at its end), FALLEN (what it wants next is not in the tail), READING (a stretch), HOLED (what it
         wants next cannot be shown), ARRIVED (at its goal), CLOSED.
         """
         return self.cursor.state

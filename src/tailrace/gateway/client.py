@@ -11,7 +11,7 @@ from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
 from tailrace.core.begin import Verdict
-from tailrace.core.commands import Slow, Snapshot, Subscribe
+from tailrace.core.commands import Snapshot, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import Message, Welcome
@@ -134,7 +134,9 @@ class Client:
         self._say([verdict.gap(ticket.id, described.name) for verdict in beginning.verdicts])
         if beginning.live:
             self._act(self._session.live(ticket, beginning.positions))
-        reading = Reading(self._topics, start, self, ticket.id, subscribe.keys, subscribe.slow, ticket)
+        reading = Reading(
+            self._topics, start, self, ticket.id, subscribe.keys, subscribe.slow, subscribe.interval_ms, ticket
+        )
         self._readings[ticket] = reading
 
     def _leave(self, ending: Disconnect) -> None:
@@ -191,5 +193,3 @@ def check(subscribe: Subscribe) -> None:
     """Refuse what this version cannot do yet. Raises CommandError."""
     if isinstance(subscribe.from_, Snapshot):
         raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, f"snapshots are not available in {__version__}")
-    if subscribe.slow is Slow.LATEST:
-        raise CommandError(ErrorCode.BAD_REQUEST, f'`slow` cannot be "latest" in {__version__}')

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import trio
 
-from tailrace._fanout import ARRIVED, FALLEN, HOLED, Subscription, Tail
+from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
@@ -66,6 +66,7 @@ class Reading:
         "_exhausted",
         "_goal",
         "_held",
+        "_interval",
         "_owner",
         "_subscription",
         "_topics",
@@ -81,6 +82,7 @@ class Reading:
         id: int,
         keys: frozenset[bytes | None] | None,
         slow: Slow = Slow.WAIT,
+        interval_ms: int = 0,
         ticket: Any = None,
     ) -> None:
         """Takes over the topic that `start` holds. `subscribed` and what goes with it have been said."""
@@ -95,7 +97,10 @@ class Reading:
         self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
         self._held.readings.add(self)
+        self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
+        if self._interval:
+            owner.nursery.start_soon(self._rounds)
 
     def _begin(
         self,
@@ -111,10 +116,16 @@ class Reading:
         line = self._owner.outlet.line
         wanted = None if keys is None else frozenset(keys)
         subscription = Subscription(line, tail, id, wanted, seq, positions, self, seq is None, self._goal)
+        self._conflate(subscription)
         wake(tail)
         if seq is None:
             self._owner.nursery.start_soon(self._chase)
         return subscription
+
+    def _conflate(self, subscription: Subscription) -> None:
+        """From `live` on a subscription that wants only the newest gets its records in rounds."""
+        if self.slow is Slow.LATEST and not self._goal:
+            subscription.conflate(self._interval > 0)
 
     @property
     def positions(self) -> Positions:
@@ -173,6 +184,7 @@ class Reading:
             return
         if subscription.state == ARRIVED:
             self._say_live(subscription.positions)
+            self._conflate(subscription)
             subscription.go_on()
             wake(subscription.tail)
         elif subscription.state == HOLED:
@@ -233,6 +245,7 @@ class Reading:
                 return
             if self._goal and subscription.pass_goals():
                 self._say_live(subscription.positions)
+                self._conflate(subscription)
             seq = subscription.tail.entry(subscription.positions)
             if seq is not None:
                 subscription.enter(seq)
@@ -287,6 +300,13 @@ class Reading:
             subscription.move(verdict.partition, verdict.next)
 
     # ----------------------------------------------------------------------------------------------- now and then
+
+    async def _rounds(self) -> None:
+        """Deliver what has come, `interval_ms` apart."""
+        while self._subscription.state != CLOSED:
+            await trio.sleep(self._interval)
+            self._subscription.round()
+            wake(self._subscription.tail)
 
     def tell_place(self) -> None:
         """The place moved though no record came (a rare key): tell it, so that a client that resumes need not read
