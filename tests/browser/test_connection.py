@@ -91,8 +91,50 @@ def test_codes_that_end_it_for_good(peer: Peer, gateway: ScriptedGateway, browse
     assert "will not be tried again" in browser.text("#banner")
     browser.press("#banner button")
     peer, command = again(gateway)
-    assert command["topic"] == "orders"
+    assert (command["topic"], command["from"]) == ("orders", {"offsets": {"0": 10, "1": 20}, "topic_id": "t1"})
     browser.until(lambda: browser.text("#connection") == "Connected", "asked to, it comes back")
+    peer.subscribed(command["id"], {"0": 10, "1": 20})
+    browser.until(lambda: browser.text("#state") == "live", "and goes on")
+
+
+def test_a_place_that_is_refused_after_coming_back_by_hand(
+    peer: Peer, gateway: ScriptedGateway, browser: Browser
+) -> None:
+    peer.socket.close(4500)
+    browser.until(lambda: browser.text("#connection") == "Disconnected", "it stays away")
+    browser.press("#banner button")
+    peer, command = again(gateway)
+    peer.send("error", id=command["id"], command="subscribe", code="bad_position", message="no such place")
+    command = peer.expect("subscribe")
+    assert "from" not in command
+    browser.until(lambda: any("no such place" in text for text in browser.texts(".row.note")), "told in words")
+
+
+def test_a_page_of_ones_own_takes_records_in_a_loop(browser: Browser, gateway: ScriptedGateway) -> None:
+    """The module as anybody's page would use it, beside the console and under its policy."""
+    browser.open(gateway.url)
+    gateway.accept()  # the console's, which waits for its welcome
+    browser.driver.execute_script(
+        """
+        globalThis.offsets = [];
+        import("/console/tailrace.js").then(async ({ Tailrace }) => {
+          globalThis.client = new Tailrace("/ws");
+          globalThis.subscription = client.subscribe("orders", { from: "earliest" });
+          for await (const record of subscription) offsets.push(record.offset);
+        });
+        """
+    )
+    peer, command = again(gateway)
+    assert command["from"] == "earliest"
+    peer.subscribed(command["id"], {"0": 0})
+    peer.record(command["id"], 0, 0)
+    leave(peer, 4000, "shutdown")
+    peer, command = again(gateway)
+    assert command["from"] == {"offsets": {"0": 1}, "topic_id": "t1"}
+    peer.subscribed(command["id"], {"0": 1})
+    peer.record(command["id"], 0, 1)
+    found = "return JSON.stringify([offsets, subscription.positions, subscription.state])"
+    browser.until(lambda: browser.driver.execute_script(found) == '[[0,1],{"0":2},"live"]', "both records")
 
 
 def test_it_waits_as_long_as_the_gateway_asks(peer: Peer, gateway: ScriptedGateway, browser: Browser) -> None:

@@ -1,9 +1,4 @@
-/**
- * What the end of a connection means (protocol, section 6): whether to come back, when, and what to tell a person.
- * Pure.
- */
-
-const STANDARD_RECONNECT = new Set([1001, 1006, 1011, 1012, 1013]);
+/** What the end of a connection means (protocol, section 6), told to a person. Pure. */
 
 const WORDS = {
   1000: "The gateway closed the connection.",
@@ -31,16 +26,6 @@ const WORDS = {
   4504: "Too many faulty commands were sent.",
 };
 
-export function reconnects(code) {
-  return (code >= 4000 && code <= 4499) || STANDARD_RECONNECT.has(code);
-}
-
 export function inWords(code) {
   return WORDS[code] ?? `The connection ended with code ${code}.`;
-}
-
-/** Milliseconds to wait before attempt n (0, 1, ...): doubling from half a second to 20 s, and half of it by chance. */
-export function backoff(attempt, random = Math.random) {
-  const ceiling = Math.min(20_000, 500 * 2 ** Math.min(attempt, 10));
-  return ceiling / 2 + (ceiling / 2) * random();
 }

@@ -1,7 +1,7 @@
 /**
  * The console: one subscription at a time, of a topic or of one key of it, and everything it brings on the page.
  *
- * The flow of a record: connection.js, in worker.js -> here (ring, meter, totals) -> records.js draws what is in sight,
+ * The flow of a record: tailrace.js, in worker.js -> here (ring, meter, totals) -> records.js draws what is in sight,
  * ten times a second at most. Everything kept is bounded: ENTRIES and CHARACTERS of records, 90 s of figures, 40 journal lines.
  */
 import { Inspector } from "./inspector.js";
@@ -30,6 +30,7 @@ const received = new Map(); // partition -> records
 let totals = none();
 let subscription = null;
 let chosen = null; // {topic, key}
+let stranded = null; // the place of a subscription that a close for good has ended, for when people connect again
 
 const view = new View(topics, {
   start,
@@ -38,7 +39,7 @@ const view = new View(topics, {
   pause: () => setPaused(!list.paused),
   clear,
   follow: () => setPaused(false),
-  connect: () => connection.open(),
+  connect,
   copyPosition,
 });
 const list = new RecordList(document.getElementById("records"), entries, {
@@ -82,16 +83,27 @@ function filter(key) {
   start(chosen.topic, key);
 }
 
-function subscribe() {
+/** `from`: where to go on, absent: the newest records. */
+function subscribe(from) {
   const { topic, key } = chosen;
   view.fault(null);
-  subscription = connection.subscribe(key === null ? { topic } : { topic, keys: [key] }, listenerFor(chosen));
+  const options = { ...(from && { from }), ...(key !== null && { keys: [key] }) };
+  subscription = connection.subscribe(topic, options, listenerFor(chosen, from !== undefined));
   showState();
 }
 
 function leave() {
   subscription?.close();
-  subscription = null;
+  subscription = stranded = null;
+}
+
+function connect() {
+  connection.open();
+  if (stranded !== null) {
+    const { from } = stranded;
+    stranded = null;
+    subscribe(from);
+  }
 }
 
 function stop() {
@@ -135,7 +147,8 @@ async function copyPosition() {
 
 // What the gateway says
 
-function listenerFor({ topic, key }) {
+/** `replaced`: it continues what a close for good has ended. */
+function listenerFor({ topic, key }, replaced) {
   const name = key === null ? topic : `${topic}, key ${key}`;
   return {
     record,
@@ -144,19 +157,20 @@ function listenerFor({ topic, key }) {
       push({ kind: "gap", gap, at: Date.now(), characters: 0 });
       view.note(gapInWords(gap), "bad");
     },
-    subscribed: ({ topic_id: topicId, compacted }) => {
-      view.note(`${subscription.resuming ? "Continued" : "Subscribed to"} ${name}.`, "good");
-      if (subscription.resuming) {
+    subscribed: ({ topic_id: topicId, compacted }, resumed) => {
+      view.note(`${resumed ? "Continued" : "Subscribed to"} ${name}.`, "good");
+      if (resumed) {
         mark("Connected again; it goes on where it left off.", "good");
       }
       view.topicFacts(factsOf(topicId, compacted));
       view.fault(null);
+      replaced = false;
       showState();
     },
     live: showState,
     interrupted: () => mark("The connection was lost here.", "bad"),
     waiting: (code) => view.fault(`${refusal(code, topic)} Asking again.`),
-    ended,
+    ended: (code, message, resuming) => ended(code, message, resuming || replaced),
   };
 }
 
@@ -172,6 +186,12 @@ function record(message, characters, late) {
 
 /** The gateway may not have the kept place any more, or not offer to go back at all: say so, and go on from now. */
 function ended(code, message, resuming) {
+  if (code === "disconnected") {
+    stranded = { from: subscription.place };
+    subscription = null;
+    showState();
+    return;
+  }
   if (resuming) {
     mark(`It could not go on where it left off (${message}). From here on: the newest records.`, "bad");
     view.note(`Could not resume ${chosen.topic}: ${message}`, "bad");
@@ -224,7 +244,7 @@ function stateInWords() {
   if (list.paused) {
     return ["paused", "paused"];
   }
-  const words = { new: "waiting", pending: "starting", "catching-up": "catching up", live: "live" };
+  const words = { waiting: "waiting", pending: "starting", "catching-up": "catching up", live: "live" };
   return [subscription.state, words[subscription.state]];
 }
 
@@ -247,7 +267,7 @@ document.getElementById("records").addEventListener("keydown", (event) => {
     setPaused(!list.paused);
   }
 });
-addEventListener("online", () => connection.open());
+addEventListener("online", connect);
 
 const asked = new URLSearchParams(location.hash.slice(1));
 const first = asked.get("topic") ?? topics[0];

@@ -1,4 +1,10 @@
-/** The page's side of worker.js: a connection and its subscriptions to use as if they were here. */
+/**
+ * The page's side of worker.js: a client and its subscriptions to use as if they were here. A listener hears
+ *   subscribed(message, resumed)  record(record, characters, latency in ms or null)  gap(message)  live()  moved()
+ *   interrupted()                      the connection is gone; the subscription comes back with it
+ *   waiting(code, message)             the gateway cannot serve it yet; it is asked again
+ *   ended(code, message, resuming)     it is over; `resuming`: the gateway would not continue at the kept place
+ */
 
 export class RemoteConnection {
   #worker;
@@ -6,7 +12,7 @@ export class RemoteConnection {
   #subscriptions = new Map(); // number -> RemoteSubscription
   #count = 0;
 
-  /** `listener.changed(state, detail)` as in connection.js. Connects at once. */
+  /** `listener.changed(state, detail)` as the client's onState. Connects at once. */
   constructor(url, listener) {
     this.#listener = listener;
     this.#worker = new Worker(workerUrl(), { type: "module" });
@@ -19,11 +25,11 @@ export class RemoteConnection {
     this.#worker.postMessage(["open"]);
   }
 
-  /** As Connection.subscribe(); the listener's record() gets the latency in ms, or null, as a third argument. */
-  subscribe(request, listener) {
+  /** `options`: from, keys, slow, intervalMs, as the client's. */
+  subscribe(topic, options, listener) {
     const subscription = new RemoteSubscription(++this.#count, listener, this);
     this.#subscriptions.set(subscription.number, subscription);
-    this.#worker.postMessage(["subscribe", subscription.number, request]);
+    this.#worker.postMessage(["subscribe", subscription.number, topic, options]);
     return subscription;
   }
 
@@ -44,14 +50,18 @@ export class RemoteConnection {
 }
 
 class RemoteSubscription {
-  state = "new";
-  resuming = false;
-  offsets = new Map(); // partition -> next offset
+  state = "waiting";
+  place = undefined; // the `from` that continues here
 
   constructor(number, listener, connection) {
     this.number = number;
     this.listener = listener;
     this.connection = connection;
+  }
+
+  /** [partition, next offset], of what came. */
+  get offsets() {
+    return new Map(Object.entries(this.place?.offsets ?? {}));
   }
 
   close() {

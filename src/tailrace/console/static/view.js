@@ -245,7 +245,7 @@ function keyLine(list, chosen) {
 /** What became of a lost connection, for the journal and the table. */
 export function lossInWords({ code, reason, delay }) {
   const name = reason ? `${code} ${reason}` : String(code);
-  const then = delay === undefined ? "" : ` Trying again in ${duration(Math.round(delay / 100) * 100)}.`;
+  const then = delay === null ? "" : ` Trying again in ${duration(Math.round(delay / 100) * 100)}.`;
   return `${inWords(code)} (${name})${then}`;
 }
 

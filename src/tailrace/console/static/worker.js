@@ -1,31 +1,29 @@
 /**
- * The connection, off the page's own thread: at ten thousand messages a second a browser spends most of a core on
- * taking them in (77 us each, of which this code is 15), and the page must answer to its reader meanwhile.
+ * The client (tailrace.js), off the page's own thread: at ten thousand messages a second a browser spends most of a core
+ * on taking them in (77 us each, of which this code is 15), and the page must answer to its reader meanwhile.
  *
- * In: ["connect", url], ["open"], ["subscribe", number, request], ["unsubscribe", number].
+ * In: ["connect", url], ["open"], ["subscribe", number, topic, options], ["unsubscribe", number].
  * Out, at most every BATCH_MS: {events: [[number or null, what, ...details], ...], places: {number: {...}}}; `what` and
- * the details are connection.js's, a record's with its latency behind; number null is the connection itself.
+ * the details are the listener's of remote.js; number null is the connection itself.
  */
-import { Connection } from "./connection.js";
+import { Tailrace } from "./tailrace.js";
 
 const BATCH_MS = 50;
-const HEARD = ["subscribed", "gap", "live", "moved", "interrupted", "waiting", "ended"];
 
 const subscriptions = new Map(); // the page's number -> Subscription
-let connection = null;
+let client = null;
 let events = [];
 let timer = null;
 
 const commands = {
   connect(url) {
-    connection = new Connection(url, { changed: (state, detail) => tell(null, "changed", state, detail) });
-    connection.open();
+    client = new Tailrace(url, { onState: (state, detail) => tell(null, "changed", state, detail) });
   },
   open() {
-    connection.open();
+    client.open();
   },
-  subscribe(number, request) {
-    subscriptions.set(number, connection.subscribe(request, listenerFor(number)));
+  subscribe(number, topic, options) {
+    subscriptions.set(number, client.subscribe(topic, { ...options, ...callbacksFor(number, options.from) }));
   },
   unsubscribe(number) {
     subscriptions.get(number)?.close();
@@ -35,10 +33,27 @@ const commands = {
 
 onmessage = ({ data: [command, ...details] }) => commands[command](...details);
 
-function listenerFor(number) {
-  const listener = Object.fromEntries(HEARD.map((what) => [what, (...details) => tell(number, what, ...details)]));
-  listener.record = (message, characters) => tell(number, "record", message, characters, latency(number, message));
-  return listener;
+function callbacksFor(number, from) {
+  let resumed = from !== undefined;
+  let up = false;
+  return {
+    onRecord: (record, characters) => tell(number, "record", record, characters, latency(number, record)),
+    onSubscribed: (message) => {
+      tell(number, "subscribed", message, resumed);
+      resumed = true;
+    },
+    onGap: (gap) => tell(number, "gap", gap),
+    onLive: () => tell(number, "live"),
+    onPosition: () => tell(number, "moved"),
+    onError: ({ code, message, retryMs, resuming }) =>
+      retryMs === null ? tell(number, "ended", code, message, resuming) : tell(number, "waiting", code, message),
+    onState: (state) => {
+      if (up && state === "waiting" && client.state !== "open") {
+        tell(number, "interrupted");
+      }
+      up = state === "live" || state === "catching-up";
+    },
+  };
 }
 
 /** In ms; null where it says nothing: no timestamp, or a record from before. */
@@ -54,8 +69,8 @@ function tell(...event) {
 function flush() {
   timer = null;
   const places = {};
-  for (const [number, { state, resuming, position }] of subscriptions) {
-    places[number] = { state, resuming, offsets: position.offsets };
+  for (const [number, { state, place }] of subscriptions) {
+    places[number] = { state, place };
   }
   postMessage({ events, places });
   events = [];
