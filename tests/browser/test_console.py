@@ -1,8 +1,12 @@
 """The console on the real thing: `tailrace demo` in its own process, Debian's Chromium in front of it."""
 
+from urllib.request import urlopen
+
 import pytest
 from selenium.webdriver.common.keys import Keys
-from tests.browser.conftest import Browser
+from tests.browser.conftest import SECONDS, Browser
+
+from tailrace.console import HEADERS
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +30,12 @@ def test_the_first_topic_ticks_without_a_click(console: Browser) -> None:
     tick(console)
     assert console.texts(".row .key")[0].startswith("ORD-")
     assert console.texts("#positions tbody th") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("path", ["", "console/main.js", "console/tailrace.js"])
+def test_the_gateway_sends_the_pages_headers_with_every_file(demo: str, path: str) -> None:
+    with urlopen(f"{demo}{path}", timeout=SECONDS) as answer:
+        assert {name: answer.headers.get_all(name) for name, _ in HEADERS} == {name: [value] for name, value in HEADERS}
 
 
 def test_rate_and_latency_are_shown(console: Browser) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tailrace.http.answers import HTML, Answer
+from tailrace.http.answers import HTML, Answer, render
 from tailrace.http.head import Head
 from tailrace.http.static import StaticFiles
 
@@ -41,6 +41,18 @@ def test_what_the_browser_has_is_not_sent_again(form: str) -> None:
     assert answer is not None
     assert (answer.status, answer.body) == (304, b"")
     assert dict(answer.headers)["ETag"] == tag_of("/app.js")
+
+
+@pytest.mark.parametrize("path", ["/", "/main.js"])
+def test_headers_of_the_page_go_with_every_file_and_instead_of_the_defaults(path: str) -> None:
+    own = (("Content-Security-Policy", "default-src 'self'"), ("x-content-type-options", "nosniff"))
+    files = StaticFiles({"/": (HTML, b"<p>"), "/main.js": ("text/javascript", b"1")}, own)
+    for tags in ((), ((b"if-none-match", b"*"),)):
+        answer = files.answer(Head("GET", path, path, "1.1", tags, b"", b""))
+        assert answer is not None
+        head = render(answer, head_only=True).decode().lower()
+        assert head.count("content-security-policy: ") == head.count("x-content-type-options: nosniff") == 1
+        assert "content-security-policy: default-src 'self'\r\n" in head
 
 
 def test_an_old_copy_is_replaced() -> None:

@@ -26,7 +26,7 @@ import trio
 
 from tailrace.address import split_address
 from tailrace.config import Config
-from tailrace.console import assets
+from tailrace.console import HEADERS, assets
 from tailrace.core.exposure import Exposure
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
@@ -79,7 +79,8 @@ async def serve(
     live = LiveConsumer(config.kafka, health.note)
     blocks = Blocks(config.kafka, config.catchup)
     topics = Topics(live, cluster, blocks, config)
-    door = Door(config, topics, StaticFiles(assets(list(Exposure(config.topics).names))) if console else None, limit)
+    page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
+    door = Door(config, topics, page, limit)
     public = await listen(config.listen.address)
     admin = [] if config.admin.address is None else await listen(config.admin.address)
     send, receive = trio.open_memory_channel[Batch](BATCHES)

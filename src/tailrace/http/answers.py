@@ -59,7 +59,7 @@ def render(answer: Answer, *, head_only: bool = False) -> bytes:
     response = h11.Response(
         status_code=answer.status,
         reason=HTTPStatus(answer.status).phrase,
-        headers=[*_content_headers(answer), *answer.headers, *_headers_by_type(answer.content_type), *_COMMON_HEADERS],
+        headers=[*_content_headers(answer), *answer.headers, *_default_headers(answer)],
     )
     head = writer.send(response) or b""
     return head if head_only else head + answer.body
@@ -71,8 +71,11 @@ def _content_headers(answer: Answer) -> list[tuple[str, str]]:
     return [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
 
 
-def _headers_by_type(content_type: str) -> tuple[tuple[str, str], ...]:
-    return _HTML_HEADERS if content_type.startswith("text/html") else ()
+def _default_headers(answer: Answer) -> list[tuple[str, str]]:
+    """What the answer does not say itself: of two policies a browser would enforce both."""
+    said = {name.lower() for name, _ in answer.headers}
+    by_type = _HTML_HEADERS if answer.content_type.startswith("text/html") else ()
+    return [(name, value) for name, value in (*by_type, *_COMMON_HEADERS) if name.lower() not in said]
 
 
 async def send_answer(stream: trio.abc.Stream, answer: Answer, *, head_only: bool = False) -> None:

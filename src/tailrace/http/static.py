@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from tailrace.http.answers import Answer
 from tailrace.http.head import Head
 
+Headers = tuple[tuple[str, str], ...]
+
 
 class StaticFiles:
-    """Files by path: `{"/": ("text/html; charset=utf-8", b"...")}`."""
+    """Files by path: `{"/": ("text/html; charset=utf-8", b"...")}`. headers: sent with every one of them."""
 
     __slots__ = ("_answers",)
 
-    def __init__(self, files: Mapping[str, tuple[str, bytes]]) -> None:
-        self._answers = {path: _answer(content_type, body) for path, (content_type, body) in files.items()}
+    def __init__(self, files: Mapping[str, tuple[str, bytes]], headers: Headers = ()) -> None:
+        self._answers = {path: _answer(content_type, body, headers) for path, (content_type, body) in files.items()}
 
     def answer(self, head: Head) -> Answer | None:
         """The file at the head's path, 304 when the client has it (RFC 9110 13.1.2), None when there is none."""
@@ -28,9 +30,9 @@ class StaticFiles:
         return found
 
 
-def _answer(content_type: str, body: bytes) -> Answer:
+def _answer(content_type: str, body: bytes, headers: Headers) -> Answer:
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return Answer(200, body, content_type, (("ETag", tag), ("Cache-Control", "no-cache")))
+    return Answer(200, body, content_type, (("ETag", tag), ("Cache-Control", "no-cache"), *headers))
 
 
 def _has(head: Head, found: Answer) -> bool:
