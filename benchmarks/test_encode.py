@@ -1,7 +1,7 @@
-"""What encoding one record costs: each form at three sizes, and the values that need the slow checks.
+"""What encoding one record costs: each form at three sizes, and the check of values that are unlike the usual ones.
 
 Encoding happens once per record and form, so it bounds the records a second, not the deliveries. Nothing here touches
-Kafka: the message is confluent_kafka's own class, because its getters are a tenth of the time.
+Kafka: the message is confluent_kafka's own class, because its getters are a tenth of the time (140 ns of 1,230).
 """
 
 import json
@@ -45,12 +45,18 @@ def test_encode(benchmark: BenchmarkFixture, form: str, size_bytes: int) -> None
     assert benchmark(encode, record)
 
 
-SLOW_CHECKS = {
-    "uuid that looks like an exponent": {"u": "550e8400-e29b-41d4-a716-446655440000"} | order(500),
-    "a thousand objects": [order(200)] * 1000,
+UNLIKE = {
+    "prose": json.dumps({"text": "The quick brown fox jumps over the lazy dog. " * 20}),
+    "beyond ASCII": json.dumps({"text": "Съешь ещё этих мягких французских булок " * 12}, ensure_ascii=False),
+    "escapes": json.dumps({"text": "Съешь ещё этих мягких французских булок " * 4}),
+    "numbers": json.dumps([number * 1.37 for number in range(50)]),
+    "numbers with exponents": json.dumps([number * 1.37e-7 for number in range(1, 50)]),
+    "a thousand objects": json.dumps([order(200)] * 1000),
+    "8 MB of brackets": "[" + "[]," * ((8 << 20) // 3) + "1]",
+    "8 MB of open brackets": "[" * (8 << 20),
 }
 
 
-@pytest.mark.parametrize("document", SLOW_CHECKS.values(), ids=SLOW_CHECKS.keys())
-def test_slow_checks(benchmark: BenchmarkFixture, document: object) -> None:
-    assert benchmark(is_json, json.dumps(document).encode())
+@pytest.mark.parametrize("text", UNLIKE.values(), ids=UNLIKE.keys())
+def test_is_json(benchmark: BenchmarkFixture, text: str) -> None:
+    benchmark(is_json, text.encode())
