@@ -73,14 +73,14 @@ def test_pause_holds_the_table_and_resume_shows_what_came(console: Browser) -> N
     tick(console)
     console.press("#pause")
     console.until(lambda: console.text("#state") == "paused", "paused")
+    console.until(lambda: console.text("#newer").endswith("newer"), "newer ones are counted, the table is drawn")
     held = console.texts(".row .place")
     tick(console, 20)
-    console.until(lambda: console.text("#newer").endswith("newer"), "newer ones are counted")
     assert console.texts(".row .place") == held
     console.press("#pause")
     console.until(lambda: console.text("#newer") == "", "following again")
+    console.until(lambda: console.texts(".row .place")[0] not in held, "and drawn")
     assert console.text("#state") == "live"
-    assert console.texts(".row .place")[0] not in held
 
 
 def test_a_record_opens_by_keyboard(console: Browser) -> None:

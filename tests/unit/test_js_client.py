@@ -1,4 +1,4 @@
-"""clients/js: its own tests, run by Node; what the package says of itself; and that the console serves the same file."""
+"""clients/js: its own tests, run by Node; what the package says of itself; that the console serves the same file."""
 
 import json
 import re
