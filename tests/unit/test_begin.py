@@ -39,13 +39,14 @@ def retention(partition: int, from_: int, to: int) -> Verdict:
         (Last(5), Asked(beginnings=True)),
         (Timestamp(7), Asked(at_ms=7)),
         (Offsets({0: 1}), Asked(beginnings=True, high_ends=True, identity=True)),
+        (Snapshot(), Asked(beginnings=True, identity=True)),
     ],
 )
 def test_no_more_is_asked_than_is_needed(from_: From, asked: Asked) -> None:
     assert wants(from_) == asked
 
 
-@pytest.mark.parametrize("from_", [Earliest(), Last(5), Timestamp(7), Offsets({0: 1})])
+@pytest.mark.parametrize("from_", [Earliest(), Last(5), Timestamp(7), Offsets({0: 1}), Snapshot()])
 def test_how_far_back_is_asked_where_it_may_matter(from_: From) -> None:
     assert wants(from_, HOUR).back_seconds == HOUR
     assert wants(from_, True).back_seconds is None
@@ -64,12 +65,6 @@ def test_a_topic_without_replay_has_only_an_end(from_: From) -> None:
     assert caught.value.code == ErrorCode.FORBIDDEN
 
 
-def test_a_snapshot_is_no_position() -> None:
-    with pytest.raises(CommandError) as caught:
-        wants(Snapshot())
-    assert caught.value.code == ErrorCode.SNAPSHOT_UNAVAILABLE
-
-
 # --- where it begins ---
 
 
@@ -81,6 +76,7 @@ def test_a_snapshot_is_no_position() -> None:
         (Last(7), {0: 93, 1: 43, 2: 0}),
         (Last(2**63 - 1), {0: 10, 1: 0, 2: 0}),
         (Earliest(), {0: 10, 1: 0, 2: 0}),
+        (Snapshot(), {0: 10, 1: 0, 2: 0}),
         (Timestamp(7), {0: 70, 1: 50, 2: 0}),
         (Offsets({}), {0: 10, 1: 0, 2: 0}),
         (Offsets({0: 10, 1: 7, 2: 0}), {0: 10, 1: 7, 2: 0}),
@@ -186,7 +182,7 @@ def test_replay_names_offsets_that_are_too_old() -> None:
     assert begin(Offsets({0: 70, 1: 49}), known).verdicts == [retention(1, 49, 50)]
 
 
-@pytest.mark.parametrize("from_", [Earliest(), Last(90), Timestamp(7), Offsets({})])
+@pytest.mark.parametrize("from_", [Earliest(), Snapshot(), Last(90), Timestamp(7), Offsets({})])
 def test_replay_clips_the_other_forms_silently(from_: From) -> None:
     known = Known(topic_id="A", floors={0: 70, 1: 30, 2: -1}, times={0: 20, 1: 20, 2: -1}, **_answers())
     assert begin(from_, known) == Beginning("A", {0: 70, 1: 30, 2: 0}, KNOWN.ends, [])

@@ -1,4 +1,4 @@
-"""Where a subscription begins, for every `from` but snapshot (docs/protocol.md, sections 2 and 8).
+"""Where a subscription begins, for every `from` (docs/protocol.md, sections 2 and 8).
 
 `wants` says what must be asked of Kafka, `begin` judges the answers: where reading begins in every partition, and the
 verdicts on what was wanted and cannot be had. `within` and `recreated` judge a subscription that is already under way
@@ -85,7 +85,7 @@ class Beginning(Struct, frozen=True):
 def wants(from_: From, replay: bool | float = True) -> Asked:
     """What has to be known to begin there. `replay` is the topic's: whether, or how many seconds back.
 
-    CommandError `forbidden`: the topic is not replayed; `snapshot_unavailable` for a snapshot, which is no position.
+    CommandError `forbidden`: the topic is not replayed.
     """
     if isinstance(from_, Latest) or from_ == Last(0):
         return Asked()
@@ -100,7 +100,7 @@ def wants(from_: From, replay: bool | float = True) -> Asked:
         case Timestamp():
             return Asked(at_ms=from_.ms, back_seconds=back_seconds)
         case Snapshot():
-            raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, "there are no snapshots of this topic")
+            return Asked(beginnings=True, back_seconds=back_seconds, identity=True)
     assert_never(from_)
 
 
@@ -154,7 +154,7 @@ def _from_place(from_: From, known: Known) -> dict[int, int]:
     match from_:
         case Latest() | Last(0):
             return dict(known.ends)
-        case Earliest():
+        case Earliest() | Snapshot():
             return _first(known)
         case Last(count):
             return {partition: max(first, known.ends[partition] - count) for partition, first in _first(known).items()}

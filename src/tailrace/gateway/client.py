@@ -11,7 +11,7 @@ from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
 from tailrace.core.begin import Verdict
-from tailrace.core.commands import Snapshot, Subscribe
+from tailrace.core.commands import Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import Message, Welcome
@@ -109,7 +109,6 @@ class Client:
     async def _open(self, ticket: Ticket, subscribe: Subscribe) -> None:
         with self._opening[ticket]:
             try:
-                check(subscribe)
                 start = await self._topics.start(subscribe.topic, subscribe.from_, self._format)
                 self._begin(ticket, subscribe, start)
             except CommandError as error:
@@ -126,7 +125,7 @@ class Client:
         """From here to the end without a checkpoint: `subscribed`, what is missing, and `live` are in line before the
         first record."""
         if not self._session.wants(ticket):
-            self._topics.release(start.held)
+            self._topics.give_up(start)
             return
         described, beginning = start.held.description, start.beginning
         told = (described.name, described.topic_id, described.compacted, beginning.positions)
@@ -187,9 +186,3 @@ class Client:
     def close(self, disconnect: Disconnect) -> None:
         """End the connection."""
         self._connection.end(disconnect)
-
-
-def check(subscribe: Subscribe) -> None:
-    """Refuse what this version cannot do yet. Raises CommandError."""
-    if isinstance(subscribe.from_, Snapshot):
-        raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, f"snapshots are not available in {__version__}")

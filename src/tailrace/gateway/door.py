@@ -17,7 +17,7 @@ from tailrace.core.protocol import StreamRequest, parse_stream_target
 from tailrace.core.session import Session, Terms
 from tailrace.core.stream_target import PATH
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
-from tailrace.gateway.client import Client, check
+from tailrace.gateway.client import Client
 from tailrace.gateway.presence import Gone, while_present
 from tailrace.gateway.stream import StreamClient, format_of
 from tailrace.gateway.topics import Start, Topics
@@ -118,7 +118,6 @@ class Door:
             exposed = self._exposure.find(request.topic)
             if exposed is None or not exposed.subscribe:
                 raise UnknownTopic(request.topic)
-            check(request.subscribe())
             return request, await self._topics.start(request.topic, request.from_, format_of(request))
         except CommandError as error:
             raise Refused(refusal_for(error.code, error.message)) from None

@@ -4,6 +4,8 @@ A cursor that is not in the tail (it began further back, or its client was slowe
 from Kafka, block by block, at the client's own pace, until the tail has everything it still wants. Then it enters, and
 nothing is lost or repeated on the way, since its place is a vector of offsets all the time.
 
+Who begins with a snapshot reads its chunks in the same way, up to its ends, before anything else.
+
 Rules: a block is asked for only when nothing waits for the client, so that a stalled one holds no memory; partitions
 are read in turns, the one with the most left first; one that cannot be read now does not hold up the others.
 """
@@ -13,13 +15,14 @@ from typing import Any, Protocol
 
 import trio
 
-from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, Subscription, Tail
+from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
 from tailrace.disconnect import SLOW, Disconnect
-from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.blocks import Beyond, Gone
+from tailrace.gateway.snapshots import Lease
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.outlet import Outlet
 
@@ -68,6 +71,7 @@ class Reading:
         "_held",
         "_interval",
         "_owner",
+        "_snapshot",
         "_subscription",
         "_topics",
         "slow",
@@ -96,6 +100,7 @@ class Reading:
         self._exhausted = trio.Event()
         self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
+        self._snapshot: Lease | None = start.snapshot
         self._held.readings.add(self)
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
@@ -111,7 +116,9 @@ class Reading:
         keys: AbstractSet[bytes | None] | None,
     ) -> Subscription:
         """A cursor at these offsets: in the tail if it has them all, else away, to be chased."""
-        if seq is None or not tail.start <= seq:
+        if self._snapshot is not None:
+            seq = None  # the tail has also what a snapshot leaves out
+        elif seq is None or not tail.start <= seq:
             seq = tail.entry(positions)
         line = self._owner.outlet.line
         wanted = None if keys is None else frozenset(keys)
@@ -156,6 +163,7 @@ class Reading:
         """Nothing of it is sent any more: the last positions."""
         self._held.readings.discard(self)
         self._topics.release(self._held)
+        self._leave_snapshot()
         self._exhausted.set()
         return self._subscription.close()
 
@@ -167,6 +175,7 @@ class Reading:
         """The topic has a new tail, since its log is another one, or lost records: tell the verdicts, go on there."""
         before = self._subscription
         before.close()
+        self._leave_snapshot()
         if verdicts:
             self._owner.missed(self, verdicts)
         named = {verdict.partition for verdict in verdicts if verdict.reason != "retention"}  # to its end: passed
@@ -200,7 +209,14 @@ class Reading:
 
     def _say_live(self, positions: Positions) -> None:
         self._goal = {}
+        self._leave_snapshot()
         self._owner.reached_live(self, positions)
+
+    def _leave_snapshot(self) -> None:
+        """What comes from here on is the log."""
+        lease, self._snapshot = self._snapshot, None
+        if lease is not None:
+            lease.release()
 
     def give_up_if_slow(self, slow_bytes: int = 0) -> bool:
         """Apply the policy of a client that is behind by more than this: True when it did something.
@@ -238,6 +254,8 @@ class Reading:
 
     async def _read_back(self) -> None:
         resting: dict[int, float] = {}  # partitions that cannot be read now, and until when they are left alone
+        if self._snapshot is not None and not await self._until_built(self._snapshot):
+            return
         while True:
             await self._owner.outlet.clear()
             subscription = self._subscription
@@ -246,12 +264,25 @@ class Reading:
             if self._goal and subscription.pass_goals():
                 self._say_live(subscription.positions)
                 self._conflate(subscription)
-            seq = subscription.tail.entry(subscription.positions)
+            seq = None if self._snapshot else subscription.tail.entry(subscription.positions)
             if seq is not None:
                 subscription.enter(seq)
                 wake(subscription.tail)
                 return
             await self._read_block(subscription, resting)
+
+    async def _until_built(self, lease: Lease) -> bool:
+        """The snapshot, whose ends are the goal. False when it cannot be had, which is said."""
+        try:
+            ends = await lease.ready()
+        except CommandError as error:
+            self.ended(error.code, error.message)
+            return False
+        if self._snapshot is lease and ends != self._goal:
+            before, positions = self._subscription, self._subscription.close()
+            self._goal = {partition: end for partition, end in ends.items() if positions.get(partition, 0) < end}
+            self._subscription = self._begin(before.tail, None, positions, before.id, before.keys)
+        return True
 
     async def _read_block(self, subscription: Subscription, resting: dict[int, float]) -> None:
         """Have one more block of one partition sent, and wait until it has been."""
@@ -261,8 +292,7 @@ class Reading:
             return
         positions = subscription.positions
         try:
-            blocks = self._topics.blocks
-            stretch = await blocks.get(self._held.source, partition, positions[partition], subscription.tail.format)
+            stretch = await self._block(partition, positions[partition], subscription.tail.format)
         except Gone as gone:
             verdict = Verdict(partition, positions[partition], gone.beginning, gone.beginning, "retention")
             self._lost(subscription, verdict)
@@ -283,13 +313,20 @@ class Reading:
                 self._owner.outlet.wake()
             await self._exhausted.wait()
 
+    async def _block(self, partition: int, offset: int, format: int) -> Stretch:
+        """The one that holds this offset. Raises as `Blocks.get`."""
+        if self._snapshot is not None:
+            return self._snapshot.get(partition, offset)
+        return await self._topics.blocks.get(self._held.source, partition, offset, format)
+
     def _next_partition(self, subscription: Subscription, resting: dict[int, float]) -> int | None:
         """The one with the most left before the tail has it; None when those that are left are at rest."""
         now, positions = trio.current_time(), subscription.positions
+        until = subscription.tail.start_positions if self._snapshot is None else self._snapshot.ends
         left = {
-            partition: start - positions.get(partition, 0)
-            for partition, start in subscription.tail.start_positions.items()
-            if start > positions.get(partition, 0) and resting.get(partition, now) <= now
+            partition: offset - positions[partition]
+            for partition, offset in until.items()
+            if offset > positions.get(partition, offset) and resting.get(partition, now) <= now
         }
         return max(left, key=lambda partition: left[partition], default=None)
 

@@ -5,6 +5,7 @@ them.
      ├── LiveConsumer.run      the poll thread, and its batches over a bounded channel
      ├── Pump.run              batches into tails, tails to sockets
      ├── Blocks.run            reading back: a pool of consumers and what they read
+     ├── Snapshots.run         building snapshots, a consumer for each that is being built
      ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
      ├── Health.run            readiness
      ├── watch                 keep-alive of all connections
@@ -88,6 +89,7 @@ async def serve(
         gateway.start_soon(live.run, send)
         gateway.start_soon(Pump(topics, receive, config.tail.max_bytes).run)
         gateway.start_soon(blocks.run)
+        gateway.start_soon(topics.snapshots.run)
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))

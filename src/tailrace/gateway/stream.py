@@ -61,7 +61,7 @@ class StreamClient:
     def release(self) -> None:
         """Once nothing more can come of it: also when the client left before the handshake was answered."""
         if self._start is not None:
-            self._topics.release(self._start.held)
+            self._topics.give_up(self._start)
             self._start = None
 
     def _act(self, actions: list[Action]) -> None:

@@ -15,13 +15,14 @@ import trio
 from tailrace._fanout import Tail
 from tailrace.config import Config
 from tailrace.core.begin import Beginning
-from tailrace.core.commands import From, Latest
+from tailrace.core.commands import From, Latest, Snapshot
 from tailrace.core.encode import Encoder
 from tailrace.core.exposure import Exposure
-from tailrace.errors import KafkaUnavailable
+from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
 from tailrace.gateway.begin import Beginnings
 from tailrace.gateway.blocks import Blocks, Source
 from tailrace.gateway.shared import Once
+from tailrace.gateway.snapshots import Lease, Snapshots
 from tailrace.gateway.topic import OpenTopic
 from tailrace.kafka.batch import Batch, Fault
 from tailrace.kafka.cluster import Cluster
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tailrace.gateway.reading import Reading
 
 START_SECONDS = 9.5  # a command that needs Kafka is answered within 10 s
+BUILD_SECONDS = 4.0  # how long an answer waits for a snapshot, so that what is wrong with it is the answer
+SPARE_SECONDS = 0.5  # of the 10, for saying so
 AGAIN_SECONDS = 0.1  # until it is asked again about a topic that is just being recreated
 
 _log = structlog.get_logger(__name__)
@@ -54,12 +57,14 @@ class Held:
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
-    """Where a subscription begins; the topic is held. `seq`: a place in the tail that has all of it, or None."""
+    """Where a subscription begins; the topic is held. `seq`: a place in the tail that has all of it, or None.
+    `snapshot`: where it is read from, up to its ends."""
 
     held: Held
     tail: Tail
     seq: int | None
     beginning: Beginning
+    snapshot: Lease | None = None
 
 
 class Topics:
@@ -69,6 +74,7 @@ class Topics:
         self.live = live
         self.cluster = cluster
         self.blocks = blocks
+        self.snapshots = Snapshots(config.kafka, config.catchup)
         self._beginnings = Beginnings(cluster)
         self._exposure = Exposure(config.topics)
         self._max_record_bytes = config.limits.max_record_bytes
@@ -90,7 +96,7 @@ class Topics:
     # --------------------------------------------------------------------------------------------- for subscriptions
 
     async def start(self, name: str, from_: From, format: int) -> Start:
-        """Where a subscription begins. The topic is held for the caller, who releases it.
+        """Where a subscription begins. The topic is held for the caller, who begins there or gives it up.
 
         Raises CommandError (`forbidden`, `bad_position`, `snapshot_unavailable`), UnknownTopic; KafkaUnavailable
         when Kafka does not answer in time.
@@ -111,6 +117,8 @@ class Topics:
 
     async def _start(self, held: Held, from_: From, format: int) -> Start | None:
         """None when the topic has become another one meanwhile."""
+        if isinstance(from_, Snapshot) and not await self._is_compacted(held):
+            return None
         tail = held.open.tail(format)
         seq = tail.end if isinstance(from_, Latest) else None  # the ends are listed later: nothing before is wanted
         exposed = self._exposure.find(held.open.name)
@@ -118,7 +126,40 @@ class Topics:
         current = self._held.get(held.open.name) is held and held.open.tails.get(format) is tail
         if not current or beginning.topic_id != held.description.topic_id:
             return None
-        return Start(held, tail, seq, beginning)
+        if not isinstance(from_, Snapshot) or beginning.live:
+            return Start(held, tail, seq, beginning)
+        lease = self.snapshots.ask(held.source, format, beginning.positions, beginning.goal)
+        try:
+            await self._until_built(lease)
+        except BaseException:
+            lease.release()
+            raise
+        return Start(held, tail, seq, beginning, lease)
+
+    async def _is_compacted(self, held: Held) -> bool:
+        """False when it has become another topic. Raises CommandError when it is not compacted, which may have changed,
+        or have been unknown, since it was opened."""
+        if held.description.compacted is not True:
+            found = await self.cluster.describe(held.open.name)
+            if found.compacted is not True:
+                why = "it is not known whether the topic is" if found.compacted is None else "the topic is not"
+                raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, f"{why} compacted (cleanup.policy)")
+            if msgspec.structs.replace(found, compacted=held.description.compacted) != held.description:
+                return False
+            held.description = found
+        return True
+
+    async def _until_built(self, lease: Lease) -> None:
+        """Or for a while: a long one comes after the answer. Raises CommandError."""
+        answer_by = trio.current_effective_deadline() - SPARE_SECONDS
+        with trio.move_on_at(min(trio.current_time() + BUILD_SECONDS, answer_by)):
+            await lease.ready()
+
+    def give_up(self, start: Start) -> None:
+        """Nobody begins there."""
+        if start.snapshot is not None:
+            start.snapshot.release()
+        self.release(start.held)
 
     async def hold(self, name: str) -> Held:
         """The topic, opened if it is not; `release` it."""

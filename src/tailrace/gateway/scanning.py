@@ -1,0 +1,92 @@
+"""Reading for snapshots: scans of Kafka that lead the rows of a topic on to new ends, and what they may take.
+
+Rules: everything but the waiting happens in the scanning thread, compaction and encoding too; whoever is cancelled has
+left the rows as far as they came.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+import trio
+
+from tailrace.core.allowance import Allowance
+from tailrace.core.compacting import Compacting, Memory, Row, encoding
+from tailrace.core.position import Positions
+from tailrace.gateway.blocks import Source
+from tailrace.kafka.scan import Range, scan
+from tailrace.kafka.settings import Value
+
+NAP_SECONDS = 0.05  # of a thread that reads too fast, between two looks whether it is still wanted
+
+_log = structlog.get_logger(__name__)
+
+
+class Scanning:
+    """`kafka`: the user's librdkafka settings. `scans` and `read_records`: so far."""
+
+    def __init__(self, kafka: Mapping[str, Value], memory: Memory, bytes_per_second: int | None) -> None:
+        self._kafka = kafka
+        self._memory = memory
+        self._allowance = Allowance(bytes_per_second, time.monotonic())
+        self.scans = 0
+        self.read_records = 0
+
+    async def lead_on(
+        self,
+        source: Source,
+        format: int,
+        rows: dict[int, Row],
+        starts: Positions,
+        beginnings: Positions,
+        ends: Positions,
+        owned: bool,
+    ) -> None:
+        """Lead these rows from `starts`, or where the log begins, to the ends; owned: nobody else has them.
+
+        Raises Exceeded, and what `scan` raises.
+        """
+        encoder, tab = copy.copy(source.encoder), self._memory.tab()
+        encoder.not_json = encoder.too_large = 0
+        if owned:
+            tab.used_bytes = sum(chunk.memory_bytes for row in rows.values() for chunk in row)
+        encode = encoding(format, encoder)
+        ranges = [Range(p, max(starts.get(p, 0), beginnings[p]), end) for p, end in ends.items()]
+        makers = {each.partition: Compacting(rows, each.partition, each.start, encode, tab, owned) for each in ranges}
+        self.scans += 1
+        try:
+            await scan(self._kafka, source.name, ranges, self._taking(makers))
+            await trio.to_thread.run_sync(_finish, makers, ranges)
+        finally:
+            self._memory.close(tab)
+        source.encoder.not_json += encoder.not_json
+        source.encoder.too_large += encoder.too_large
+        _tell_broken(source, makers)
+
+    def _taking(self, makers: Mapping[int, Compacting]) -> Callable[[int, list[Any]], None]:
+        """What the scanning thread does with records: not faster than `catchup.bytes_per_second`."""
+
+        def take(partition: int, records: list[Any]) -> None:
+            makers[partition].take(records)
+            self.read_records += len(records)
+            self._allowance.take(sum(map(len, records)), time.monotonic())
+            while wait := self._allowance.wait_seconds(time.monotonic()):
+                trio.from_thread.check_cancelled()
+                time.sleep(min(wait, NAP_SECONDS))
+
+        return take
+
+
+def _finish(makers: Mapping[int, Compacting], ranges: Iterable[Range]) -> None:
+    for each in ranges:
+        makers[each.partition].finish(max(each.start, each.stop))
+
+
+def _tell_broken(source: Source, makers: Mapping[int, Compacting]) -> None:
+    for partition, maker in makers.items():
+        if maker.broken is not None:
+            offset, error = maker.broken
+            place = {"topic": source.name, "partition": partition, "offset": offset}
+            _log.error("a record could not be encoded", **place, exc_info=error)
