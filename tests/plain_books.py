@@ -198,15 +198,15 @@ class Peer:
     def write(self, budget: int) -> int:
         """A step of the writer."""
         found = self.line.flush(budget)
-        self.take_dropped()
-        if not self.direct:
-            self._arrive(self.line.take() if found != core.BROKEN else b"")
-        if found in (core.DONE, core.BROKEN):
-            self.writer = False
         behind = any(reader.subscription.state == core.BEHIND for reader in self.all_readers())
         assert (found == core.BROKEN) == bool(self.line.error)
         assert found != core.DONE or (self.line.idle and not behind)
         assert found != core.MORE or behind
+        self.take_dropped()
+        if not self.direct and found != core.BROKEN:
+            self._arrive(self.line.take())
+        if found in (core.DONE, core.BROKEN):
+            self.writer = False
         return found
 
     def take_dropped(self) -> None:

@@ -220,15 +220,33 @@ class Fanout(RuleBasedStateMachine):
         self.append(n, 1, 0, 0, key, 0)
         self.pump(n, 1)
 
-    @rule(n=which, who=which, key=record_keys)
-    def wake_while_live(self, n: int, who: int, key: bytes | None) -> None:
-        """The writer is asked for by a post, its subscriptions being live; then records come."""
+    @rule(n=which, who=which, key=record_keys, drain=st.booleans())
+    def wake_while_live(self, n: int, who: int, key: bytes | None, drain: bool) -> None:
+        """A post asks for the writer, its subscriptions being live; the kernel has room again; then records come."""
         peer = self.peer(who)
         for _ in range(60):
             if peer.writer or peer.line.error:
                 break
             peer.post(b"%d" % len(peer.posted) + b"!" * 100)
+        if drain:
+            peer.read(1 << 20)
+            peer.post(b"behind what waits")
         self.append(n, 2, 0, 0, key, 90)
+        self.pump(n, LOTS)
+
+    @rule(n=which, i=which, id=ids, keys=wanted_keys, chunks=st.integers(1, 2))
+    def replace_one_that_was_served(self, n: int, i: int, id: int, keys: Keys, chunks: int) -> None:
+        """Whoever comes behind it in the lane must not be passed over."""
+        self.subscribe_together(n, id, keys)
+        self.begin_a_pass(n, b"a", False, chunks)
+        readers = self.readers(self.log(n))
+        served = [
+            k for k, reader in enumerate(readers) if reader.id == id and reader.delivered == len(reader.wanted) > 0
+        ]
+        if served:
+            who = self.peers.index(readers[served[i % len(served)]].peer)
+            self.close(n, served[i % len(served)])
+            self.subscribe(n, who, id, keys, None, {})
         self.pump(n, LOTS)
 
     @rule(n=which, partition=which, budget=budgets)
