@@ -1,16 +1,15 @@
 """Tailrace: a gateway that fans Kafka topics out to WebSocket clients.
 
-One record's way through the program, in five files:
+One record's way from consume to send, in five files:
 
-    kafka/live.py         the poll thread: one batch from librdkafka, one hand-off to trio
-    gateway/pump.py       takes the batch, and turns it to the tails of its topics
-    core/encode.py        a record becomes a message, once per format wanted
-    _fanout.pyx           the tail keeps the framed bytes; a cursor per subscription; the send loop
-    websocket/outlet.py   owns the socket: what the kernel refused continues here, between whole frames
+    kafka/live.py       the poll thread: a batch from librdkafka, one hand-off to trio
+    gateway/pump.py     takes the batch, gives every topic its turn, keeps the tails within memory
+    gateway/topic.py    a turn: encode some records, append them to the tails, offer them to who is live
+    core/encode.py      a record becomes a message, once per format wanted
+    _fanout.pyx         the tail's framed bytes, a cursor per subscription, the loop that calls send()
 
-Around it: cli/ starts gateway/server.py; core/session.py decides what a client's command means; kafka/cluster.py
-answers what only the broker knows. Imports go downward only: words (errors, disconnect, units, config, configuration)
-< core < kafka, http, websocket < gateway < cli; tests/unit/test_layers.py holds it so.
+What the kernel refuses goes on in websocket/outlet.py; what the tail no longer has, in gateway/reading.py. Commands:
+gateway/client.py, core/session.py. Start: cli/, gateway/server.py. Why: docs/architecture.md.
 """
 
 __version__ = "0.1.0"
