@@ -30,6 +30,8 @@ VALID = {
     "underflow with 400 digits": b"1e-" + b"9" * 400,
     "zero times anything": b"0e999",
     "308 digits": b"9" * 308,
+    "308 digits and a fraction": b"9" * 308 + b".9",
+    "a power below the largest": b"9e307",
     "300 digits and an exponent that makes them small": b"9" * 600 + b"e-500",
     "longest fraction": b"0." + b"1" * (MAX_NUMBER_DIGITS - 2),
     "longest negative": b"-0." + b"1" * (MAX_NUMBER_DIGITS - 2),
@@ -122,6 +124,13 @@ INVALID = {
     "trailing comma": b"[1,]",
     "single quotes": b"{'a':1}",
     "comment": b"/**/1",
+    "no colon": b'{"a"1}',
+    "comma for a colon": b'{"a",1}',
+    "colon for a comma": b'["a":1]',
+    "no value": b'{"a":}',
+    "no comma": b"[1 2]",
+    "comma alone": b"[,]",
+    "trailing comma in an object": b'{"a":1,}',
     "number as key": b"{1:1}",
     "unclosed": b"[",
     "unclosed string": b'"\\',
@@ -210,8 +219,9 @@ def every_small_value() -> Iterator[bytes]:
     for pair in itertools.product(range(128), repeat=2):
         yield bytes(pair)
     seconds = (0x22, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)  # around every bound of RFC 3629, 4
-    for lead, second, more in itertools.product(range(128, 256), seconds, range(3)):
-        yield b'"%b%b"' % (bytes((lead, second)), b"\x80" * more)
+    others = (b"", b"\x80", b"\x80\x80", b"x", b"xx", b"\x80x", b"x\x80")
+    for lead, second, more in itertools.product(range(128, 256), seconds, others):
+        yield b'"%b%b"' % (bytes((lead, second)), more)
 
 
 def test_small_values_exhaustively() -> None:
