@@ -34,6 +34,7 @@ from tailrace.config import Admin, Config, Listen, Topic
 from tailrace.gateway import server
 from tailrace.gateway.door import Door
 from tailrace.gateway.topics import Topics
+from tailrace.websocket.connection import Connection
 
 DEADLINE_SECONDS = 30.0
 JSON, MSGPACK = "tailrace.v1.json", "tailrace.v1.msgpack"
@@ -327,6 +328,16 @@ class Gateway(Addressed):
 
     def logged(self, event: str) -> Log:
         return [entry for entry in self.log if entry["event"] == event]
+
+    def users(self, topic: str) -> int:
+        """How many subscriptions hold it open; 0 when it is not."""
+        return sum(held.open.users for held in self.topics.held if held.open.name == topic)
+
+    async def only(self) -> Connection:
+        """The one connection, once it has been let in."""
+        await until(lambda: self.door.connections, "a connection")
+        (connection,) = self.door.connections
+        return connection
 
     async def until_all_left(self) -> None:
         """Every connection has been closed and forgotten."""

@@ -54,7 +54,8 @@ async def test_subprotocol_is_optional(gateway: Gateway, kafka: Broker) -> None:
 @pytest.mark.parametrize("format", ["value", "record"])
 @pytest.mark.parametrize("message", ["hello", b"hello", '{"type":"ping","id":1}'])
 async def test_a_stream_takes_no_message(gateway: Gateway, kafka: Broker, format: str, message: str | bytes) -> None:
-    async with gateway.stream(f"/topics/{kafka.topic()}?format={format}") as client:
+    topic = kafka.topic()
+    async with gateway.stream(f"/topics/{topic}?format={format}") as client:
         if format == "record":
             await client.expect("subscribed")
             await client.expect("live")
@@ -63,7 +64,7 @@ async def test_a_stream_takes_no_message(gateway: Gateway, kafka: Broker, format
             await client.expect("closing", code=1003)
         assert (await client.closed())[0] == 1003
     await gateway.until_all_left()
-    assert [topic.users for topic in gateway.topics.open] == [0]
+    assert gateway.users(topic) == 0
 
 
 async def test_the_configured_value_form(kafka: Broker) -> None:
@@ -126,10 +127,9 @@ async def test_clients_that_leave_at_any_moment_of_the_start(gateway: Gateway, k
     """Whatever is under way then, the topic is given back."""
     topic = kafka.topic()
     async with gateway.stream(f"/topics/{topic}"):
-        (held,) = gateway.topics.open
         for turns in range(40):
             async with gateway.reset_after(handshake(f"/topics/{topic}")):
                 for _ in range(turns):
                     await trio.sleep(0.0005)
         await until(lambda: len(gateway.door.connections) == 1 and gateway.door._inside == 1)
-        assert held.users == 1
+        assert gateway.users(topic) == 1

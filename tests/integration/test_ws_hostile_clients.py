@@ -40,7 +40,7 @@ async def test_pings_that_cross_our_close(gateway: Gateway, turns: int) -> None:
     """trio-websocket's issue 184: its reader raised out of the nursery. Whenever they come, the end is orderly."""
     async with gateway.raw() as raw:
         await raw.message()
-        (connection,) = gateway.door.connections
+        connection = await gateway.only()
         await raw.send(masked(PING, b"before") * 3)
         for _ in range(turns):
             await trio.lowlevel.checkpoint()
@@ -159,16 +159,15 @@ async def test_a_client_that_dies(gateway: Gateway, kafka: Broker, cut: bytes, r
     topic = kafka.topic()
     async with gateway.client() as other:
         await other.subscribe(topic)
-        (held,) = gateway.topics.open
         async with gateway.raw() as raw:
             await raw.message()
             await raw.send(masked(TEXT, b'{"type":"subscribe","id":1,"topic":"%s"}' % topic.encode()))
             assert (await raw.message())["type"] == "subscribed"
-            assert held.users == 2
+            assert gateway.users(topic) == 2
             await raw.send(cut)
             if reset:
                 await raw.reset()
-        await until(lambda: held.users == 1, "the end of its subscription")
+        await until(lambda: gateway.users(topic) == 1, "the end of its subscription")
         kafka.produce(topic, ["1"])
         await other.expect("record")
     await gateway.until_all_left()
@@ -211,7 +210,7 @@ async def test_a_flood_of_questions_whose_answers_are_not_read(gateway: Gateway,
     """The gateway reads no more than it can answer, and goes on when the answers are read."""
     async with gateway.raw(buffer_bytes=65536) as raw:
         await raw.message()
-        (connection,) = gateway.door.connections
+        connection = await gateway.only()
         outlet = connection.outlet
         sent = await flood(raw, frame * 100, outlet)
         await assert_others_live(gateway)

@@ -300,9 +300,8 @@ async def test_the_client_closes(gateway: Gateway, kafka: Broker) -> None:
     topic = kafka.topic()
     async with gateway.client() as client:
         await client.subscribe(topic)
-        (held,) = gateway.topics.open
-        assert held.users == 1
+        assert gateway.users(topic) == 1
         await client.connection.aclose(4321, "bye")
         assert (client.connection.close_code, client.connection.close_reason) == (4321, "bye")
     await gateway.until_all_left()
-    assert held.users == 0
+    assert gateway.users(topic) == 0

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import trio
 
-from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, Stretch, Subscription, Tail
+from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, VALUE, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
-from tailrace.disconnect import SLOW, Disconnect
+from tailrace.disconnect import GAP, SLOW, Disconnect
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.blocks import Beyond, Gone
 from tailrace.gateway.snapshots import Lease
@@ -196,6 +196,8 @@ class Reading:
             self._conflate(subscription)
             subscription.go_on()
             wake(subscription.tail)
+        elif subscription.state == HOLED and self.format == VALUE:  # too large; it has no words for that
+            self._owner.close(GAP)
         elif subscription.state == HOLED:
             self.ended(ErrorCode.INTERNAL, "a record could not be shown")
         elif subscription.state == FALLEN:
