@@ -138,6 +138,9 @@ class Client:
         )
         self._readings[ticket] = reading
 
+    def release(self) -> None:
+        """Nothing is held outside the conversation."""
+
     def _leave(self, ending: Disconnect) -> None:
         """The conversation is over: the subscriptions end, and the client is told where they stood if it can still
         hear."""

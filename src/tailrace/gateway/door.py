@@ -6,6 +6,7 @@ number); a refusal is an HTTP answer that says why; nothing a client does or fai
 
 from functools import partial
 
+import msgspec
 import structlog
 import trio
 
@@ -54,34 +55,37 @@ class Door:
         """Serve one socket and close it."""
         self._inside += 1
         try:
-            await self._serve(stream)
+            visit = await self._receive(stream)
+            if visit is not None:
+                await self._converse(stream.socket, visit)
         except Exception:  # noqa: BLE001  costs this connection, not the gateway
             _log.exception("a connection failed, by a fault of ours")
         finally:
             self._inside -= 1
             await trio.aclose_forcefully(stream)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _receive(self, stream: trio.SocketStream) -> "Visit | None":
+        """The conversation that is asked for; None when the request has been answered, or nobody is there.
+
+        The head is forgotten on the way out: a conversation may last for days, and need not keep 2 KiB of cookies.
+        """
         head_only = False
         try:
             head = await read_head(stream, self._config.limits.handshake_timeout or 1e9)
             head_only = head.method == "HEAD"
-            await self._route(stream, head)
-        except (NoRequest, Gone):
-            return
-        except Refused as refused:
-            await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
-
-    async def _route(self, stream: trio.SocketStream, head: Head) -> None:
-        if head.path == "/ws":
-            await self._multiplexed(stream, head, self._admit(head))
-        elif head.path.startswith(PATH):
-            await self._single(stream, head, self._admit(head))
-        else:
+            if head.path == "/ws":
+                return self._multiplexed(stream, head, self._admit(head))
+            if head.path.startswith(PATH):
+                return await self._single(stream, head, self._admit(head))
             answer = None if self._page is None else self._page.answer(head)
             if answer is None:
                 raise Refused(NOT_FOUND)
-            await send_answer(stream, answer, head_only=head.method == "HEAD")
+            await send_answer(stream, answer, head_only=head_only)
+        except (NoRequest, Gone):
+            pass
+        except Refused as refused:
+            await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
+        return None
 
     def _admit(self, head: Head) -> Upgrade:
         """A correct handshake from an origin that may; raises Refused."""
@@ -94,23 +98,31 @@ class Door:
             raise Refused(FULL.after(RETRY_SECONDS))
         return asked
 
-    async def _multiplexed(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
+    def _multiplexed(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> "Visit":
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
-        client = Client(
-            Session(codec, self._terms), self._topics, self._config.limits, self._config.catchup.max_per_connection
-        )
-        await self._converse(stream, head, asked, chosen, frozenset({codec.opcode}), client)
+        limits, chases = self._config.limits, self._config.catchup.max_per_connection
+        client = Client(Session(codec, self._terms), self._topics, limits, chases)
+        return self._visit(stream, head, asked.request(chosen), chosen, frozenset({codec.opcode}), client)
 
-    async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> None:
+    async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> "Visit":
         """The positions are fixed before the handshake is answered."""
         chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
         request, start = await while_present(stream.socket, partial(self._start, head))
         client = StreamClient(request, start, self._topics)
-        try:
-            await self._converse(stream, head, asked, chosen, frozenset(), client)
-        finally:
-            client.release()
+        return self._visit(stream, head, asked.request(chosen), chosen, frozenset(), client)
+
+    def _visit(
+        self,
+        stream: trio.SocketStream,
+        head: Head,
+        request: bytes,
+        subprotocol: str | None,
+        accepts: frozenset[int],
+        client: Client | StreamClient,
+    ) -> "Visit":
+        guard = Guard(self._config.limits.max_message_bytes, self._config.limits.max_fragments, accepts)
+        return Visit(head.path, Replay(stream, request, head.behind), guard, subprotocol, client)
 
     async def _start(self, head: Head) -> tuple[StreamRequest, Start]:
         try:
@@ -126,35 +138,37 @@ class Door:
         except KafkaUnavailable as error:
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, str(error)).after(RETRY_SECONDS)) from None
 
-    async def _converse(
-        self,
-        stream: trio.SocketStream,
-        head: Head,
-        asked: Upgrade,
-        subprotocol: str | None,
-        accepts: frozenset[int],
-        client: Client | StreamClient,
-    ) -> None:
-        limits = self._config.limits
-        guard = Guard(limits.max_message_bytes, limits.max_fragments, accepts)
-        replay = Replay(stream, asked.request(subprotocol), head.behind)
-        remote = remote_of(stream)
+    async def _converse(self, sock: trio.socket.SocketType, visit: "Visit") -> None:
+        client, remote = visit.client, remote_of(sock)
 
         async def talk(connection: Connection) -> None:
             self.connections.add(connection)
-            _log.debug("connected", connection=connection.id, remote=remote, path=head.path)
+            _log.debug("connected", connection=connection.id, remote=remote, path=visit.path)
             await client.talk(connection)
 
-        connection = await converse(replay, stream.socket, remote, guard, subprotocol, talk)
+        try:
+            connection = await converse(visit.stream, sock, remote, visit.guard, visit.subprotocol, talk)
+        finally:
+            client.release()
         self.connections.discard(connection)
         ending = connection.ending
         assert ending is not None
         _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
 
 
-def remote_of(stream: trio.SocketStream) -> str:
+class Visit(msgspec.Struct, frozen=True, gc=False):
+    """A handshake that was found good, not yet answered. path: for the log; stream: replays a request made of it."""
+
+    path: str
+    stream: Replay
+    guard: Guard
+    subprotocol: str | None
+    client: Client | StreamClient
+
+
+def remote_of(sock: trio.socket.SocketType) -> str:
     """The peer's address, for logs."""
     try:
-        return str(stream.socket.getpeername()[0])
+        return str(sock.getpeername()[0])
     except OSError:
         return "gone"

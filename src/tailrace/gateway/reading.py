@@ -102,6 +102,8 @@ class Reading:
         self.ticket = ticket
         self._snapshot: Lease | None = start.snapshot
         self._held.readings.add(self)
+        if slow in (Slow.SKIP, Slow.CLOSE):
+            self._held.impatient.add(self)
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
         if self._interval:
@@ -162,6 +164,7 @@ class Reading:
     def close(self) -> Positions:
         """Nothing of it is sent any more: the last positions."""
         self._held.readings.discard(self)
+        self._held.impatient.discard(self)
         self._topics.release(self._held)
         self._leave_snapshot()
         self._exhausted.set()

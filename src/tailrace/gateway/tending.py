@@ -12,7 +12,6 @@ import structlog
 import trio
 
 from tailrace.core.begin import Verdict, recreated, within
-from tailrace.core.commands import Slow
 from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.reading import Reading
 from tailrace.gateway.topics import Held, Topics
@@ -49,7 +48,7 @@ class Tending:
         while True:
             await trio.sleep(SLOW_SECONDS)
             for held in self._topics.held:
-                for reading in [reading for reading in held.readings if reading.slow in (Slow.SKIP, Slow.CLOSE)]:
+                for reading in list(held.impatient):
                     reading.give_up_if_slow(self._slow_bytes)
 
     async def _tell_places(self) -> None:

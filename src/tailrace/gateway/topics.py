@@ -42,9 +42,9 @@ _log = structlog.get_logger(__name__)
 
 class Held:
     """An open topic with what belongs to it here. `generation`: of its assignment; `lost`: partitions whose next
-    offset is gone."""
+    offset is gone; `impatient`: the readings that skip or close."""
 
-    __slots__ = ("description", "generation", "lost", "missing_since", "open", "readings", "source")
+    __slots__ = ("description", "generation", "impatient", "lost", "missing_since", "open", "readings", "source")
 
     def __init__(self, description: TopicDescription, open: OpenTopic, generation: int, source: Source) -> None:
         self.description = description
@@ -54,6 +54,7 @@ class Held:
         self.missing_since: float | None = None
         self.lost: set[int] = set()
         self.readings: set[Reading] = set()
+        self.impatient: set[Reading] = set()
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +88,11 @@ class Topics:
     def held(self) -> list[Held]:
         """Those that are open now."""
         return list(self._held.values())
+
+    @property
+    def open(self) -> list[OpenTopic]:
+        """What is read of each."""
+        return [held.open for held in self._held.values()]
 
     @property
     def tails(self) -> Iterable[Tail]:
