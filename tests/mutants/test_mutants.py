@@ -121,7 +121,7 @@ MUTANTS = [
         "                    stop.hole = True\n                    return block.first + i\n",
         "                    continue\n",
     ),
-    Mutant("a hole is no reason to walk", "or cursor.tail.last_hole >= cursor.seq", ""),
+    Mutant("a hole is no reason to walk", "        or cursor.tail.last_hole >= cursor.seq\n", ""),
     Mutant(
         "keys are not looked at",
         "if wants(cursor, block.key[i]) and not below_floor(cursor, p,",
