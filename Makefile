@@ -6,7 +6,7 @@ ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-SOURCES := pyproject.toml setup.py src/_fanout.pyx
+SOURCES := pyproject.toml setup.py src/_fanout.pyx src/_json.pyx
 
 .PHONY: help demo test install lint format bench check-bench soak docs clean
 .DELETE_ON_ERROR:
