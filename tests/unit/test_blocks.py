@@ -1,0 +1,344 @@
+"""Requests for blocks: shared, cached, cancelled, refused; the readers are tasks over a plain log."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from tests.plain_log import PlainLog, PlainReader, PlainRecord
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tailrace._fanout import JSON, VALUE, Stretch
+from tailrace.config import Catchup
+from tailrace.core.encode import Encoder
+from tailrace.core.lane import Partition
+from tailrace.errors import KafkaUnavailable, UnknownTopic
+from tailrace.gateway import blocks as blocks_module
+from tailrace.gateway.blocks import ANSWER_SECONDS, Beyond, Blocks, Gone, Source
+from tailrace.kafka.run import Arrived, Ended, Event, Failed, Run
+
+ORDERS = Source("orders", 1, Encoder("orders"))
+BLOCK_SECONDS = 0.01
+
+
+class TaskReader(PlainReader):
+    """The interface of `kafka.reader.Reader`, as a task; a block takes BLOCK_SECONDS."""
+
+    logs: Mapping[Partition, PlainLog] = {}
+    all: list["TaskReader"] = []
+
+    def __init__(self, kafka: object, on_event: Callable[[Event], None], encoding: threading.Lock, *_: object) -> None:
+        super().__init__(self.logs)
+        self._on_event = on_event
+        self._bell = trio.Event()
+        self.read_bytes = self.read_records = 0
+        self.all.append(self)
+
+    def read(self, run: Run | None) -> None:
+        self.wanted = run
+        self._bell.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            while (event := self.step()) is not None:
+                await trio.sleep(BLOCK_SECONDS)
+                if isinstance(event, Arrived | Ended) and event.block is not None:
+                    self.read_records += event.block.next - event.block.start
+                    self.read_bytes += 100 * (event.block.next - event.block.start)
+                self._on_event(event)
+
+
+@pytest.fixture
+def log() -> PlainLog:
+    """Partition 0 of `orders`."""
+    return PlainLog(10_000)
+
+
+@pytest.fixture(autouse=True)
+def readers(monkeypatch: pytest.MonkeyPatch, log: PlainLog) -> list[TaskReader]:
+    monkeypatch.setattr("tailrace.gateway.readers.Reader", TaskReader)
+    logs = {Partition("orders", 1, number): PlainLog(10_000) for number in range(8)}
+    TaskReader.logs = logs | {Partition("orders", 1, 0): log}
+    TaskReader.all = []
+    return TaskReader.all
+
+
+@asynccontextmanager
+async def running(catchup: Catchup | None = None) -> AsyncIterator[Blocks]:
+    blocks = Blocks({}, catchup or Catchup())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(blocks.run)
+        yield blocks
+        nursery.cancel_scope.cancel()
+
+
+async def both(*calls: Callable[[], Any]) -> list[Any]:
+    """The results, called at the same time."""
+    results: list[Any] = [None] * len(calls)
+
+    async def one(at: int) -> None:
+        results[at] = await calls[at]()
+
+    async with trio.open_nursery() as nursery:
+        for at in range(len(calls)):
+            nursery.start_soon(one, at)
+    return results
+
+
+def at(blocks: Blocks, offset: int, format: int = VALUE, partition: int = 0) -> Callable[[], Any]:
+    return lambda: blocks.get(ORDERS, partition, offset, format)
+
+
+async def test_requests_for_one_block_share_one_reading(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        found = await both(*(at(blocks, offset) for offset in range(0, 1_000, 10)))
+        assert len(set(map(id, found))) == 1
+        assert (found[0].start, found[0].next, found[0].records) == (0, 1_024, 1_024)
+        seen = blocks.statistics()
+        assert (seen.hits, seen.misses, seen.waiting, seen.read_records) == (0, 100, 0, 1_024)
+
+
+async def test_a_block_once_read_is_there(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        first = await blocks.get(ORDERS, 0, 5, VALUE)
+        begun = trio.current_time()
+        assert await blocks.get(ORDERS, 0, 1_000, VALUE) is first
+        assert trio.current_time() == begun
+        seen = blocks.statistics()
+        assert (seen.hits, seen.misses) == (1, 1)
+        assert seen.memory_bytes > first.memory_bytes
+
+
+async def test_whoever_reads_on_finds_the_next_block_there(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        offset, waits = 0, []
+        while offset < 9_000:
+            begun = trio.current_time()
+            offset = (await blocks.get(ORDERS, 0, offset, VALUE)).next
+            waits.append(trio.current_time() - begun)
+            await trio.sleep(2 * BLOCK_SECONDS)
+        assert waits[0] > 0
+        assert waits[1:] == [0] * len(waits[1:])
+
+
+async def test_requests_before_the_readers_run_are_served(autojump_clock: MockClock) -> None:
+    blocks = Blocks({}, Catchup())
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            assert (await blocks.get(ORDERS, 0, 0, VALUE)).records == 1_024
+            nursery.cancel_scope.cancel()
+
+        await wait_all_tasks_blocked()
+        nursery.start_soon(blocks.run)
+
+
+async def test_formats_are_different_blocks(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        value, json = await both(at(blocks, 0, VALUE), at(blocks, 0, JSON))
+        assert (value.format, json.format) == (VALUE, JSON)
+        assert blocks.statistics().read_records == 1_024
+
+
+async def test_who_is_cancelled_is_no_longer_wanted(autojump_clock: MockClock, readers: list[TaskReader]) -> None:
+    async with running() as blocks:
+        with trio.move_on_after(1.5 * BLOCK_SECONDS):
+            await both(*(at(blocks, offset) for offset in range(0, 10_000, 100)))
+        await trio.sleep(1)
+        assert blocks.statistics().waiting == 0
+        assert sum(len(reader.blocks) for reader in readers) <= 3
+        assert (await blocks.get(ORDERS, 0, 9_000, VALUE)).start == 8_192
+
+
+async def test_at_the_end_there_is_an_empty_block(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        block = await blocks.get(ORDERS, 0, 10_000, JSON)
+        assert (block.start, block.next, block.records, block.format) == (10_000, 10_000, 0, JSON)
+        assert (await blocks.get(ORDERS, 0, 9_999, JSON)).next == 10_000
+
+
+async def test_what_retention_took_is_gone(autojump_clock: MockClock, log: PlainLog) -> None:
+    log.retain(5_000)
+    async with running() as blocks:
+        with pytest.raises(Gone) as gone:
+            await blocks.get(ORDERS, 0, 4_999, VALUE)
+        assert gone.value.beginning == 5_000
+        assert (await blocks.get(ORDERS, 0, 5_000, VALUE)).start == 5_000
+
+
+async def test_what_the_log_never_had_is_beyond(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        with pytest.raises(Beyond) as beyond:
+            await blocks.get(ORDERS, 0, 10_001, VALUE)
+        assert beyond.value.end == 10_000
+
+
+def failing(log: PlainLog, unknown: bool = False) -> None:
+    run: Any = None
+    log.failing = Failed(run, "nobody is there", unknown)
+
+
+async def test_without_an_answer_it_is_unavailable_and_the_others_are_served(
+    autojump_clock: MockClock, log: PlainLog
+) -> None:
+    failing(log)
+    async with running(Catchup(readers=1)) as blocks:
+        begun = trio.current_time()
+        with pytest.raises(KafkaUnavailable, match="nobody is there"):
+            await blocks.get(ORDERS, 0, 0, VALUE)
+        assert trio.current_time() - begun == ANSWER_SECONDS
+        log.failing = None
+        begun = trio.current_time()
+        failing(TaskReader.logs[Partition("orders", 1, 1)])
+        with trio.move_on_after(5):
+            await both(at(blocks, 0, partition=1), at(blocks, 0, partition=2), at(blocks, 0))
+        assert blocks.statistics().blocks >= 2
+
+
+async def test_a_reader_that_says_nothing_is_unavailable_too(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskReader, "step", lambda self: None)
+    async with running() as blocks:
+        with pytest.raises(KafkaUnavailable, match="no broker answers"):
+            await blocks.get(ORDERS, 0, 0, VALUE)
+
+
+async def test_a_topic_is_unknown_only_after_a_while(autojump_clock: MockClock, log: PlainLog) -> None:
+    failing(log, unknown=True)
+    async with running() as blocks:
+        begun = trio.current_time()
+        with pytest.raises(UnknownTopic):
+            await blocks.get(ORDERS, 0, 0, VALUE)
+        assert 4.5 <= trio.current_time() - begun <= 6
+
+
+async def test_trouble_is_told_once_and_its_end_too(autojump_clock: MockClock, log: PlainLog) -> None:
+    failing(log)
+    with capture_logs() as lines:
+        async with running() as blocks, trio.open_nursery() as nursery:
+            nursery.start_soon(at(blocks, 0))
+            await trio.sleep(3)
+            log.failing = None
+    assert [line["event"] for line in lines] == ["cannot read back", "reading back again"]
+
+
+async def test_a_forgotten_topic_fails_its_requests_and_revokes_its_blocks(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as blocks:
+        await blocks.get(ORDERS, 0, 0, VALUE)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def ask() -> None:
+                with pytest.raises(UnknownTopic):
+                    await blocks.get(ORDERS, 0, 8_000, VALUE)
+
+            await trio.sleep(BLOCK_SECONDS / 2)
+            blocks.forget("orders")
+        await trio.sleep(1)  # what is under way comes too late
+        seen = blocks.statistics()
+        assert (seen.blocks, seen.memory_bytes, seen.waiting) == (0, 0, 0)
+        assert seen.readers == ("", "", "", "")
+        again = Source("orders", 2, ORDERS.encoder)
+        TaskReader.logs[Partition("orders", 2, 0)] = PlainLog(5)
+        assert (await blocks.get(again, 0, 0, VALUE)).next == 5
+
+
+async def test_a_ceiling_holds_for_all_readers_together(autojump_clock: MockClock) -> None:
+    async with running(Catchup(bytes_per_second=102_400)) as blocks:  # a block of the readers here
+
+        async def replay(partition: int) -> None:
+            offset = 0
+            while offset < 10_000:
+                offset = (await blocks.get(ORDERS, partition, offset, VALUE)).next
+
+        begun = trio.current_time()
+        await both(*(lambda partition=each: replay(partition) for each in range(4)))
+        assert 35 <= trio.current_time() - begun <= 42
+        assert blocks.statistics().read_bytes == 4_000_000
+
+
+async def test_who_is_held_back_by_the_ceiling_is_not_refused(autojump_clock: MockClock) -> None:
+    async with running(Catchup(bytes_per_second=5_120)) as blocks:
+        await blocks.get(ORDERS, 0, 0, VALUE)
+        begun = trio.current_time()
+        assert (await blocks.get(ORDERS, 1, 0, VALUE)).records == 1_024
+        assert trio.current_time() - begun > ANSWER_SECONDS
+
+
+async def test_memory_is_bounded_and_who_reads_an_evicted_block_is_told(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[int] = []
+
+    class Outlet:
+        def __init__(self, start: int) -> None:
+            self.start = start
+
+        def wake(self) -> None:
+            woken.append(self.start)
+
+    class Watched(Stretch):
+        def revoke(self) -> list[Any]:
+            return [Outlet(self.start)]
+
+    monkeypatch.setattr("tailrace.core.cutting.Stretch", Watched)
+    async with running(Catchup(cache_bytes=100_000)) as blocks:
+        for offset in range(0, 9_000, 1_024):
+            block = await blocks.get(ORDERS, 0, offset, VALUE)
+            assert blocks.statistics().memory_bytes <= max(100_000, block.memory_bytes + 1_000)
+        assert woken == sorted(woken)
+        assert woken[0] == 0
+
+
+async def test_a_block_evicted_before_its_reader_ran_is_kept_again(autojump_clock: MockClock) -> None:
+    """What somebody reads counts as memory."""
+    async with running(Catchup(cache_bytes=1)) as blocks:
+        found = await both(*(at(blocks, offset) for offset in range(0, 5_000, 1_024)))
+        assert [block.start for block in found] == [0, 1_024, 2_048, 3_072, 4_096]
+        assert blocks.statistics().blocks == 1
+
+
+async def test_what_the_readers_count_is_added_to_the_encoder(autojump_clock: MockClock) -> None:
+    source = Source("orders", 1, Encoder("orders", "json", max_record_bytes=10))
+    async with running() as blocks:
+        await blocks.get(source, 0, 0, JSON)
+        assert source.encoder.too_large == 1_024
+        await blocks.get(source, 0, 0, JSON)
+        assert source.encoder.too_large == 1_024
+
+
+async def test_a_record_that_cannot_be_encoded_is_logged(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainRecord, "timestamp", None)
+    with capture_logs() as lines:
+        async with running() as blocks:
+            assert (await blocks.get(ORDERS, 0, 0, JSON)).records == 1_024
+    first = next(line for line in lines if line["log_level"] == "error")
+    assert (first["event"], first["offset"]) == ("a record could not be encoded", 0)
+
+
+async def test_a_crash_of_a_reader_comes_out_of_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> Event | None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(TaskReader, "step", broken)
+    with pytest.raises(ExceptionGroup) as crash:
+        async with running() as blocks:
+            await blocks.get(ORDERS, 0, 0, VALUE)
+    assert crash.group_contains(ZeroDivisionError, depth=None)
+
+
+def test_what_all_readers_have_under_way_fits_into_half_the_cache() -> None:
+    windows = {size: blocks_module._window(Catchup(cache_bytes=size)) for size in (1, 4 * 2**20, 8 * 2**20, 64 * 2**20)}
+    assert windows == {1: 1, 4 * 2**20: 2, 8 * 2**20: 4, 64 * 2**20: 4}
+    assert blocks_module._window(Catchup(bytes_per_second=1)) == 1
