@@ -218,6 +218,19 @@ async def test_room_is_waited_for() -> None:
             assert wired.outlet.line.waiting_bytes <= ROOM_BYTES
 
 
+async def test_several_wait_at_the_same_time() -> None:
+    """Two subscriptions that are read back, and the reader: each waits for the same writer."""
+    async with wire(room=4608) as wired:
+        wired.outlet.post(b"x" * (ROOM_BYTES + 20_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wired.outlet.room)
+            nursery.start_soon(wired.outlet.clear)
+            nursery.start_soon(wired.outlet.clear)
+            await wait_all_tasks_blocked()
+            await wired.read(ROOM_BYTES + 20_000)
+        assert wired.outlet.line.idle
+
+
 async def test_a_pong_waits_for_room_too() -> None:
     """trio-websocket's reader reads on once `send_all` returns: pings in a flood are read as fast as pongs leave."""
     async with wire(room=4608) as wired:

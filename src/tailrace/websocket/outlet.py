@@ -129,16 +129,20 @@ class Outlet(trio.abc.Stream):
     async def room(self) -> None:
         """Wait until few enough bytes wait, so that a client that asks and never reads is asked to read."""
         while self.line.waiting_bytes > ROOM_BYTES and not self.line.error:
-            self._room = self._room or trio.Event()
-            await self._room.wait()
+            await self._written()
         await trio.lowlevel.checkpoint()
 
     async def clear(self) -> None:
         """Wait until nothing waits, or the connection is gone."""
         while self.line.waiting_bytes and not self.line.error:
-            self._room = self._room or trio.Event()
-            await self._room.wait()
+            await self._written()
         await trio.lowlevel.checkpoint()
+
+    async def _written(self) -> None:
+        """Until the writer has done its next step; any number may wait for it."""
+        if self._room is None:
+            self._room = trio.Event()
+        await self._room.wait()
 
     def wake(self) -> None:
         """Start the writer: the line asked for it."""
