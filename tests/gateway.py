@@ -71,9 +71,11 @@ class Client:
             await self.connection.send(message)
 
     async def receive(self) -> Any:
-        """The next message, decoded; bare on a format=value stream. Raises ConnectionClosed."""
-        with trio.fail_after(DEADLINE_SECONDS):
-            message = await self.connection.recv()
+        """The next message, decoded. Raises ConnectionClosed."""
+        return self.decoded(await self.bare())
+
+    def decoded(self, message: str | bytes) -> Any:
+        """What it says; it must be of the kind that its subprotocol has."""
         if self._packed:
             assert isinstance(message, bytes), message
             return msgpack.unpackb(message, strict_map_key=False)
