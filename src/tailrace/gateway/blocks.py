@@ -113,6 +113,16 @@ class Blocks:
         async with trio.open_nursery() as self._nursery:
             await self._readers.run()
 
+    def found(self, source: Source, partition: int, offset: int, format: int) -> Stretch | None:
+        """The block that `get` would give, when it is there already."""
+        place = Partition(source.name, source.generation, partition)
+        block = self._cache.find((place, format), offset)
+        if block is not None:
+            self._hits += 1
+            if self._elevator.used(place, format, block.next):
+                self._readers.look_again()
+        return block
+
     async def get(self, source: Source, partition: int, offset: int, format: int) -> Stretch:
         """The block with start <= offset < next; at the end of the log an empty one with start = next = offset.
 
@@ -120,13 +130,10 @@ class Blocks:
         partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s.
         """
         await trio.lowlevel.checkpoint()
-        place = Partition(source.name, source.generation, partition)
-        block = self._cache.find((place, format), offset)
+        block = self.found(source, partition, offset, format)
         if block is not None:
-            self._hits += 1
-            if self._elevator.used(place, format, block.next):
-                self._readers.look_again()
             return block
+        place = Partition(source.name, source.generation, partition)
         self._misses += 1
         self._sources.setdefault((source.name, source.generation), source)
         while True:

@@ -39,12 +39,14 @@ class Outlet(trio.abc.Stream):
     """
 
     __slots__ = (
+        "_again",
         "_answered",
         "_closed",
         "_nursery",
         "_room",
         "_socket",
         "_stream",
+        "_telling",
         "close_sent",
         "guard",
         "line",
@@ -59,6 +61,7 @@ class Outlet(trio.abc.Stream):
         self._nursery: trio.Nursery | None = nursery
         self._answered = False
         self._closed = False
+        self._telling = self._again = False
         self._room: trio.Event | None = None
         self.guard = guard
         self.line = Line(sock.fileno(), owner=self)
@@ -146,7 +149,9 @@ class Outlet(trio.abc.Stream):
 
     def wake(self) -> None:
         """Start the writer: the line asked for it."""
-        if self._nursery is not None:
+        if self._telling:  # by the writer itself, which goes on
+            self._again = True
+        elif self._nursery is not None:
             self._nursery.start_soon(self._write)
 
     def dismiss(self) -> None:
@@ -164,7 +169,11 @@ class Outlet(trio.abc.Stream):
                 self._room.set()
                 self._room = None
             if found in (DONE, BROKEN):
+                self._telling, self._again = True, False
                 self._tell_dropped()
+                self._telling = False
+                if self._again:
+                    continue
                 return
             if found == BLOCKED:
                 await trio.lowlevel.wait_writable(self._socket)
