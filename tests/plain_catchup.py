@@ -4,6 +4,7 @@
 on the way.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class PlainCatchup:
         )
         self.readers = [PlainReader(logs) for _ in range(readers)]
         self.runs: list[Run | None] = [None] * readers
+        self.told: list[deque[Event]] = [deque() for _ in range(readers)]
         self.waiting: list[Ticket] = []
         self.resting: list[Partition] = []
 
@@ -56,12 +58,24 @@ class PlainCatchup:
         self.elevator.unwant(ticket.place, ticket.format, ticket.offset, ticket)
 
     def step(self, reader: int) -> bool:
-        """Whether there was something to do."""
+        """One block, and it is heard of at once. Whether there was something to do."""
+        busy = self.read(reader)
+        self.hear(reader)
+        return busy
+
+    def read(self, reader: int) -> bool:
+        """One block, which the loop has not heard of yet."""
         self.decide()
         event = self.readers[reader].step()
         if event is not None:
-            self._happened(reader if self.runs[reader] is event.run else None, event)
+            self.told[reader].append(event)
         return event is not None
+
+    def hear(self, reader: int) -> None:
+        """What the reader has told so far, in order."""
+        while self.told[reader]:
+            event = self.told[reader].popleft()
+            self._happened(reader if self.runs[reader] is event.run else None, event)
 
     def settle(self, at_most: int = 10_000) -> int:
         """Everything that there is to read, in turns; the steps it took."""
@@ -132,10 +146,8 @@ class PlainCatchup:
             assert answer.format == ticket.format
             assert answer.start <= ticket.offset < answer.next <= log.end
         elif answer[0] == "end":
-            assert ticket.offset == answer[1]
-            assert log.end <= answer[1] <= log.uncommitted
+            assert ticket.offset == answer[1] <= log.uncommitted
         elif answer[0] == "gone":
-            assert ticket.offset < answer[1] == log.beginning
+            assert ticket.offset < answer[1] <= log.beginning
         elif answer[0] == "beyond":
-            assert ticket.offset > log.uncommitted
-            assert answer[1] == log.end
+            assert ticket.offset > answer[1] <= log.end

@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.plain_catchup import PlainCatchup, Ticket
 from tests.plain_log import PlainLog
 
@@ -38,13 +38,18 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         lane.STRIDE = 16
         self.logs = {place: PlainLog(100) for place in (A, B, C)}
-        self.catchup = PlainCatchup(self.logs, cache_bytes=60_000)
+
+    @initialize(window=st.sampled_from([1, 4]))
+    def start(self, window: int) -> None:
+        self.catchup = PlainCatchup(self.logs, window=window, cache_bytes=60_000)
 
     def teardown(self) -> None:
         """Whatever has happened: once Kafka answers everyone is answered, and then the readers stand still."""
         for log in self.logs.values():
             log.failing = None
         for _ in range(3):
+            self.catchup.hear(0)
+            self.catchup.hear(1)
             self.catchup.settle()
             self.catchup.rested()
         lane.STRIDE = 1024
@@ -69,9 +74,13 @@ class Machine(RuleBasedStateMachine):
         self.catchup.cancel(data.draw(st.sampled_from(self.catchup.waiting)))
 
     @rule(reader=st.integers(0, 1), times=st.integers(1, 4))
-    def step(self, reader: int, times: int) -> None:
+    def read(self, reader: int, times: int) -> None:
         for _ in range(times):
-            self.catchup.step(reader)
+            self.catchup.read(reader)
+
+    @rule(reader=st.integers(0, 1))
+    def hear(self, reader: int) -> None:
+        self.catchup.hear(reader)
 
     @rule(place=places, count=st.integers(1, 60))
     def produce(self, place: Partition, count: int) -> None:
@@ -115,7 +124,7 @@ class Machine(RuleBasedStateMachine):
             reader.blocks.clear()
 
 
-Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestAtRandom = Machine.TestCase
 
 
@@ -157,6 +166,22 @@ def test_who_goes_on_and_on_lets_others_of_the_partition_have_a_turn() -> None:
         if low and high and low.answer and high.answer:
             break
     assert blocks <= 3 + 2 * TURN_BLOCKS
+
+
+def test_a_block_of_the_place_before_serves_and_moves_nobody() -> None:
+    """It was under way when the reader was sent elsewhere."""
+    catchup = PlainCatchup({A: PlainLog(60_000)}, readers=1)
+    gone = catchup.get(A, 30_000)
+    catchup.read(0)
+    catchup.cancel(gone)
+    waits = catchup.get(A, 0)
+    catchup.decide()
+    late = catchup.get(A, 30_001)
+    catchup.hear(0)
+    assert served(late) == (29_696, 30_720)
+    catchup.settle()
+    assert served(waits) == (0, 1_024)
+    assert catchup.readers[0].seeks == 2
 
 
 def test_partitions_take_turns_at_one_reader() -> None:
@@ -228,6 +253,25 @@ def test_a_reader_is_never_told_to_read_beyond_its_window() -> None:
         catchup.decide()
         [run] = [run for run in catchup.runs if run is not None]
         assert run.plan.until == window * 1024
+
+
+def test_nor_over_a_hole_that_nobody_wants() -> None:
+    catchup = PlainCatchup({A: PlainLog(60_000)})
+    for offset in (0, 1_024, 2_048, 4_500):
+        catchup.get(A, offset)
+    catchup.decide()
+    [run] = [run for run in catchup.runs if run is not None]
+    assert run.plan.until == 4_096
+
+
+def test_one_block_that_nobody_wants_any_more_is_read_through() -> None:
+    catchup = PlainCatchup({A: PlainLog(60_000)}, window=1)
+    gone, waits = catchup.get(A, 0), catchup.get(A, 2_500)
+    catchup.decide()
+    catchup.cancel(gone)
+    catchup.settle()
+    assert served(waits) == (2_048, 3_072)
+    assert sum(reader.seeks for reader in catchup.readers) <= 2
 
 
 # ------------------------------------------------------------------------------------------------ formats and alignment
