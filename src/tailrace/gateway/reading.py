@@ -186,10 +186,11 @@ class Reading:
         self._leave_snapshot()
         if verdicts:
             self._owner.missed(self, verdicts)
-        named = {verdict.partition for verdict in verdicts if verdict.reason != "retention"}  # to its end: passed
-        if self._goal and self._goal.keys() <= named:
+        passed = {verdict.partition for verdict in verdicts if verdict.reason != "retention"}  # named to its end
+        passed |= self._goal.keys() - positions.keys()  # recreated without it
+        if self._goal and self._goal.keys() <= passed:
             self._say_live(positions)
-        self._goal = {partition: end for partition, end in self._goal.items() if partition not in named}
+        self._goal = {partition: end for partition, end in self._goal.items() if partition not in passed}
         self._subscription = self._begin(tail, None, positions, before.id, before.keys)
         self._exhausted.set()
 
