@@ -55,6 +55,9 @@ def parser() -> ArgumentParser:
     options.add_serve(_command(looks, "check", "2 and a line for each fault", _lazily("config", "check")))
     options.add_serve(_command(looks, "show", "print it, secrets masked", _lazily("config", "show")))
 
+    tail = _command(commands, "tail", "print a topic's records, one JSON a line", _lazily("tail", "run"))
+    options.add_tail(tail)
+
     _command(commands, "version", "print the version", _version)
     return top
 

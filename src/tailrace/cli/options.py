@@ -60,6 +60,20 @@ def add_serve(parser: ArgumentParser) -> None:
     add_log(parser)
 
 
+def add_tail(parser: ArgumentParser) -> None:
+    """URL, --topic, --key, --from, --slow."""
+    parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/topics/TOPIC, or ws://HOST:PORT/ws with --topic")
+    parser.add_argument("--topic", metavar="NAME", help="the topic, for a /ws URL")
+    parser.add_argument("--key", metavar="KEY", action="append", help="only records with this key; repeatable")
+    parser.add_argument(
+        "--from",
+        metavar="FROM",
+        dest="from_",
+        help="latest (default), earliest, last:N, timestamp:T, offsets:P=N,..., snapshot",
+    )
+    parser.add_argument("--slow", metavar="POLICY", help="wait (default), latest, skip or close")
+
+
 def read(arguments: Namespace, checks: Sequence[Check] = ()) -> Config:
     """The configuration that file, environment and these arguments give; raises ConfigError with every fault."""
     return load(

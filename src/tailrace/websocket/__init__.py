@@ -5,4 +5,6 @@
     connection.py   one conversation from the handshake to a named ending
     keepalive.py    when to ping and when to give up; pure
     watch.py        the task that asks it for every connection
+
+The other side, for our own clients, is dial.py.
 """

@@ -1,0 +1,194 @@
+"""websocket.dial: a connection of our own, and every way it does not come about or ends."""
+
+import base64
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+
+import pytest
+import trio
+from tests.scripted_gateway import Peer, for_ever, scripted
+from websockets.exceptions import ConnectionClosedOK
+
+from tailrace.websocket import dial as dialling
+from tailrace.websocket.dial import Lost, Refused, Unreachable, dial
+
+NAME = "tailrace.v1.json"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONNECT_SECONDS", "SILENCE_SECONDS", "PONG_SECONDS", "LEAVE_SECONDS"):
+        monkeypatch.setattr(dialling, name, 0.3)
+
+
+async def greet(peer: Peer) -> None:
+    await peer.say("welcome")
+    assert await peer.socket.recv() == "hello"
+    await peer.leave(4001, "slow")
+
+
+async def test_messages_both_ways_and_how_it_ended() -> None:
+    async with scripted(greet) as gateway, dial(f"ws://{gateway}/ws", NAME) as connection:
+        assert await connection.receive() == '{"type": "welcome"}'
+        await connection.send("hello")
+        assert isinstance(await connection.receive(), str)
+        with pytest.raises(Lost) as ended:
+            await connection.receive()
+    assert (ended.value.code, ended.value.reason) == (4001, "slow")
+
+
+async def test_what_was_sent_before_the_close_is_received_before_it() -> None:
+    async def script(peer: Peer) -> None:
+        for _ in range(100):
+            await peer.say("live")
+        await peer.leave(4000)
+
+    async with scripted(script) as gateway, dial(f"ws://{gateway}/ws", NAME) as connection:
+        for _ in range(101):
+            await connection.receive()
+        with pytest.raises(Lost, match="4000"):
+            await connection.receive()
+
+
+async def test_messages_in_pieces_are_whole() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.socket.send(["ä" * 100_000, "", "b" * 100_000])
+        await peer.socket.send([b"1", b"2"])
+        await for_ever(peer)
+
+    async with scripted(script) as gateway, dial(f"ws://{gateway}/ws", NAME) as connection:
+        assert await connection.receive() == "ä" * 100_000 + "b" * 100_000
+        assert await connection.receive() == b"12"
+
+
+async def test_leaving_is_told() -> None:
+    told = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        with pytest.raises(ConnectionClosedOK):
+            await peer.socket.recv()
+        told.set()
+
+    async with scripted(script) as gateway:
+        async with dial(f"ws://{gateway}/ws", NAME):
+            pass
+        with trio.fail_after(5):
+            await told.wait()
+
+
+async def test_an_error_of_the_block_is_what_comes_out() -> None:
+    async with scripted(for_ever) as gateway:
+        with pytest.raises(ZeroDivisionError):
+            async with dial(f"ws://{gateway}/ws", NAME):
+                raise ZeroDivisionError
+
+
+async def test_a_refusal_says_what_the_gateway_says() -> None:
+    async with scripted(HTTPStatus.SERVICE_UNAVAILABLE) as gateway:
+        with pytest.raises(Refused) as refused:
+            async with dial(f"ws://{gateway}/ws", NAME):
+                pass
+    assert (refused.value.status, refused.value.message, refused.value.retry_seconds) == (503, "scripted: not now", 0)
+
+
+Behaviour = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def tcp(behaviour: Behaviour) -> AsyncIterator[str]:
+    """HOST:PORT of a server that does this with each connection."""
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, behaviour, [listener])
+        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+async def say_nothing(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
+
+
+async def hang_up(stream: trio.SocketStream) -> None:
+    await stream.aclose()
+
+
+async def speak_otherwise(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"220 mail.example ESMTP\r\n")
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("behaviour", [say_nothing, hang_up, speak_otherwise])
+async def test_who_does_not_speak_websocket_is_unreachable(behaviour: Behaviour) -> None:
+    async with tcp(behaviour) as address:
+        with pytest.raises(Unreachable):
+            async with dial(f"ws://{address}/ws", NAME):
+                pass
+
+
+async def test_a_page_that_is_no_gateway_is_a_refusal() -> None:
+    async def page(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<html>\xff")
+        await trio.sleep_forever()
+
+    async with tcp(page) as address:
+        with pytest.raises(Refused) as refused:
+            async with dial(f"ws://{address}/", NAME):
+                pass
+    assert (refused.value.status, refused.value.message) == (200, "<html>\N{REPLACEMENT CHARACTER}")
+
+
+async def test_nobody_listens() -> None:
+    async with tcp(hang_up) as address:
+        pass
+    with pytest.raises(Unreachable, match="refused"):
+        async with dial(f"ws://{address}/ws", NAME):
+            pass
+
+
+def accepted(head: bytes) -> bytes:
+    """The answer to a handshake (RFC 6455, 4.2.2)."""
+    [key] = [line.split()[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"]
+    return b"\r\n".join([*lines, b"Sec-WebSocket-Accept: " + accept, b"", b""])
+
+
+async def test_a_peer_that_went_silent_is_given_up() -> None:
+    async def fall_silent(stream: trio.SocketStream) -> None:
+        await stream.send_all(accepted(await stream.receive_some()))
+        await trio.sleep_forever()
+
+    async with tcp(fall_silent) as address, dial(f"ws://{address}/ws", NAME) as connection:
+        with trio.fail_after(5), pytest.raises(Lost, match="1006 no answer"):
+            await connection.receive()
+
+
+async def test_a_quiet_peer_that_answers_is_not() -> None:
+    async with scripted(for_ever) as gateway, dial(f"ws://{gateway}/ws", NAME) as connection:
+        with trio.move_on_after(2) as waiting:
+            await connection.receive()
+    assert waiting.cancelled_caught
+
+
+async def test_a_peer_that_is_gone_without_a_word_is_1006() -> None:
+    async def vanish(stream: trio.SocketStream) -> None:
+        await stream.send_all(accepted(await stream.receive_some()))
+        await stream.aclose()
+
+    async with tcp(vanish) as address, dial(f"ws://{address}/ws", NAME) as connection:
+        with pytest.raises(Lost, match="1006"):
+            await connection.receive()
+
+
+async def test_leaving_does_not_wait_for_a_dead_peer() -> None:
+    async def stop_reading(stream: trio.SocketStream) -> None:
+        await stream.send_all(accepted(await stream.receive_some()))
+        await trio.sleep_forever()
+
+    async with tcp(stop_reading) as address:
+        with trio.fail_after(5):
+            async with dial(f"ws://{address}/ws", NAME):
+                pass
