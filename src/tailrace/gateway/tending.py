@@ -86,7 +86,7 @@ class Tending:
                 await self._recreated(held, change.after)
                 continue
             else:
-                await self._grow(held, change)
+                self._grow(held, change)
             if held.lost:
                 await self._lost(held)
 
@@ -98,14 +98,14 @@ class Tending:
                 reading.ended(ErrorCode.TOPIC_DELETED, "the topic was deleted")
             self._topics.shut(held)
 
-    async def _grow(self, held: Held, change: Change) -> None:
-        """New partitions are read from their beginning."""
+    def _grow(self, held: Held, change: Change) -> None:
+        """New partitions are wanted from offset 0, by everybody: what is gone of one already is found and told as for
+        the others."""
         assert change.after is not None
-        beginnings = await self._topics.cluster.beginnings(held.open.name, change.added)
         for partition in sorted(change.added):
-            held.open.add_partition(partition, beginnings[partition])
+            held.open.add_partition(partition, 0)
         held.description = change.after
-        self._topics.live.extend(held.open.name, beginnings)
+        self._topics.live.extend(held.open.name, dict.fromkeys(change.added, 0))
         _log.info("topic has new partitions", topic=held.open.name, partitions=len(change.after.partitions))
 
     async def _recreated(self, held: Held, after: TopicDescription) -> None:
