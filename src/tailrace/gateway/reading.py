@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import trio
 
-from tailrace._fanout import ARRIVED, CLOSED, FALLEN, HOLED, VALUE, Stretch, Subscription, Tail
+from tailrace._fanout import ARRIVED, BEHIND, CLOSED, FALLEN, HOLED, VALUE, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
@@ -206,10 +206,20 @@ class Reading:
             subscription.go_on()
             wake(subscription.tail)
         elif subscription.state == HOLED and self.format == VALUE:  # too large; it has no words for that
-            self._owner.close(GAP)
+            self._hole(subscription)
         elif subscription.state == HOLED:
             self.ended(ErrorCode.INTERNAL, "a record could not be shown")
         elif subscription.state == FALLEN:
+            self._fallen()
+
+    def _hole(self, subscription: Subscription) -> None:
+        """A client that has seen nothing yet misses nothing; to another the hole would be silent."""
+        if subscription.delivered:
+            self._owner.close(GAP)
+            return
+        subscription.pass_hole()
+        wake(subscription.tail)
+        if subscription.state == FALLEN:
             self._fallen()
 
     def _fallen(self) -> None:
@@ -236,7 +246,9 @@ class Reading:
         `skip` jumps to the end and says what it left out, `close` ends the connection; both only after `live`.
         """
         subscription = self._subscription
-        if self._goal or self.slow not in (Slow.SKIP, Slow.CLOSE) or not subscription.waits(slow_bytes):
+        if self._goal or self.slow not in (Slow.SKIP, Slow.CLOSE) or subscription.state not in (BEHIND, FALLEN):
+            return False
+        if not subscription.waits(slow_bytes):
             return False
         if self.slow is Slow.CLOSE:
             self._owner.close(SLOW)
@@ -313,7 +325,7 @@ class Reading:
         except (KafkaUnavailable, UnknownTopic):
             resting[partition] = trio.current_time() + AGAIN_SECONDS
         else:
-            if subscription.state != FALLEN or subscription is not self._subscription:
+            if not self._still_at(subscription, partition, positions[partition]):
                 return
             if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
                 resting[partition] = trio.current_time() + AGAIN_SECONDS
@@ -363,9 +375,15 @@ class Reading:
         }
         return max(left, key=lambda partition: left[partition], default=None)
 
+    def _still_at(self, subscription: Subscription, partition: int, offset: int | None) -> bool:
+        """Whether an answer about this offset still concerns it: while it was awaited, anything may have happened."""
+        current = subscription is self._subscription and subscription.state == FALLEN
+        return current and subscription.positions[partition] == offset
+
     def _lost(self, subscription: Subscription, verdict: Verdict) -> None:
         """What it wants next is not in Kafka's log: say so, and go on where the log does."""
-        if subscription is self._subscription and subscription.state == FALLEN:
+        wanted = verdict.to if verdict.reason == "truncated" else verdict.from_
+        if self._still_at(subscription, verdict.partition, wanted):
             self._owner.missed(self, [verdict])
             subscription.move(verdict.partition, verdict.next)
 

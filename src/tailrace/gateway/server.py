@@ -1,5 +1,4 @@
-"""The gateway as one nursery tree: the poll thread, the pump, the watchers, two listeners, and the drain that ends
-them.
+"""The gateway as one nursery tree, and the drain that ends it.
 
     serve
      ├── LiveConsumer.run      the poll thread, and its batches over a bounded channel
@@ -12,8 +11,7 @@ them.
      ├── the admin listener
      └── the public listener   a task per connection, whose writer lives in its own nursery
 
-SIGTERM or SIGINT: no more are let in, everyone is told to go (spread over the drain), and then the tree is cancelled
-from the top.
+SIGTERM or SIGINT: no more are let in, everyone is told to go, and then the tree is cancelled from the top.
 """
 
 import random
@@ -74,7 +72,8 @@ async def serve(
     console: serve the page. OSError when an address cannot be listened on.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    limit = config.listen.connection_limit or raise_descriptor_limit()
+    most = raise_descriptor_limit()
+    limit = min(config.listen.connection_limit or most, most)
     cluster = Cluster(config.kafka)
     health = Health(cluster)
     live = LiveConsumer(config.kafka, health.note)

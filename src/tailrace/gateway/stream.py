@@ -49,6 +49,10 @@ class StreamClient:
     def _begin(self) -> None:
         start, self._start = self._start, None  # the reading takes it over
         assert start is not None
+        if start.held.open.tails.get(start.tail.format) is not start.tail:  # the topic was read anew since then
+            self._topics.release(start.held)
+            self._connection.end(INTERNAL)
+            raise Ended
         described, beginning = start.held.description, start.beginning
         told = (described.name, described.topic_id, described.compacted, beginning.positions)
         self._act(self._stream.opened(*told, live=False))

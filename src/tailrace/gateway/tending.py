@@ -49,14 +49,14 @@ class Tending:
             await trio.sleep(SLOW_SECONDS)
             for held in self._topics.held:
                 for reading in list(held.impatient):
-                    reading.give_up_if_slow(self._slow_bytes)
+                    _contained(reading, lambda reading: reading.give_up_if_slow(self._slow_bytes))
 
     async def _tell_places(self) -> None:
         while True:
             await trio.sleep(PLACE_SECONDS)
             for held in self._topics.held:
                 for reading in [reading for reading in held.readings if reading.filtered]:
-                    reading.tell_place()
+                    _contained(reading, Reading.tell_place)
                     await trio.lowlevel.checkpoint()
 
     async def _watch(self) -> None:
@@ -73,6 +73,8 @@ class Tending:
         for held in self._topics.held:
             if held.open.users == 0 and now - held.open.idle_since > LINGER_SECONDS:
                 self._topics.shut(held)
+            for format in held.open.unused(now):
+                self._topics.tail_bytes -= held.open.forget(format)
 
     async def _follow(self, changes: dict[int, Change]) -> None:
         for held in self._topics.held:
@@ -139,3 +141,12 @@ class Tending:
     def _judge(self, held: Held, reading: Reading, judge: Judge) -> None:
         verdicts, positions = judge(dict(reading.positions))
         reading.rebase(held.open.tail(reading.format), verdicts, positions)
+
+
+def _contained(reading: Reading, look: Callable[[Reading], object]) -> None:
+    """A fault of ours with one subscription ends that one, and not everybody's tending."""
+    try:
+        look(reading)
+    except Exception:  # noqa: BLE001  logged, and the client is told
+        _log.exception("a subscription failed, by a fault of ours", topic=reading.topic)
+        reading.ended(ErrorCode.INTERNAL, "a fault of the gateway; subscribe again")

@@ -19,6 +19,7 @@ from tailrace.core.frame import BINARY, TEXT
 
 PAUSE_BYTES = 4 * 1024 * 1024  # of values that wait to be encoded: about 50 ms of a burst
 RESUME_BYTES = 1024 * 1024
+UNUSED_SECONDS = 30.0  # longer than from a subscription's start to its reading, which still holds the tail
 STEP_RECORDS = 500  # encoded between two checkpoints: 1-2 ms
 AHEAD_BYTES = (
     1024 * 1024
@@ -54,6 +55,7 @@ class OpenTopic:
         self._positions = dict(positions)
         self._backlog: deque[Arrived] = deque()
         self._backlog_bytes = 0
+        self._unused_since: dict[int, float] = {}
 
     @property
     def positions(self) -> dict[int, int]:
@@ -70,9 +72,19 @@ class OpenTopic:
             tail = self.tails[format] = Tail(format, [positions[partition] for partition in sorted(positions)])
         return tail
 
+    def unused(self, now: float) -> list[int]:
+        """Formats that nobody has wanted for a while, though others are: they are encoded for nobody."""
+        wanted = {format for format, tail in self.tails.items() if tail.subscribers}
+        for format in self.tails.keys() - wanted:
+            self._unused_since.setdefault(format, now)
+        for format in wanted:
+            self._unused_since.pop(format, None)
+        return [format for format, since in self._unused_since.items() if now - since > UNUSED_SECONDS and wanted]
+
     def forget(self, format: int) -> int:
         """Drop a tail that nobody reads: the bytes that this freed."""
         self._positions = self.positions
+        self._unused_since.pop(format, None)
         return self.tails.pop(format).memory_bytes
 
     def add_partition(self, partition: int, offset: int) -> None:

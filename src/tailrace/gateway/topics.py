@@ -126,14 +126,15 @@ class Topics:
         if isinstance(from_, Snapshot) and not await self._is_compacted(held):
             return None
         tail = held.open.tail(format)
-        seq = tail.end if isinstance(from_, Latest) else None  # the ends are listed later: nothing before is wanted
+        seq, place = tail.end, tail.positions  # the ends are listed later: of nothing before is the newest wanted
         exposed = self._exposure.find(held.open.name)
         beginning = await self._beginnings.find(held.description, from_, exposed.replay if exposed else True)
         current = self._held.get(held.open.name) is held and held.open.tails.get(format) is tail
         if not current or beginning.topic_id != held.description.topic_id:
             return None
         if not isinstance(from_, Snapshot) or beginning.live:
-            return Start(held, tail, seq, beginning)
+            at_hand = isinstance(from_, Latest) and all(beginning.positions.get(p, 0) >= place[p] for p in place)
+            return Start(held, tail, seq if at_hand else None, beginning)
         lease = self.snapshots.ask(held.source, format, beginning.positions, beginning.goal)
         try:
             await self._until_built(lease)
