@@ -1950,9 +1950,8 @@ cdef class Subscription:
         cdef dict before = self.positions
         if self.cursor.state != S_BEHIND and self.cursor.state != S_FALLEN:
             raise ValueError("only who is behind jumps")
-        free(self.cursor.floor)
-        self.cursor.floor = NULL
-        self.cursor.floors = 0
+        if before:
+            self._set_floor(before)  # it may be ahead of the tail, or in a partition that the tail has not got
         self.stretch = None
         self._join(self.tail.tail.end)
         self.tail._collect_wakes()
@@ -2033,15 +2032,25 @@ cdef class Subscription:
             raise MemoryError
         try:
             vector_at(tail, seq, vector)
-            return {p: max(vector[p], self.cursor.floor[p] if p < self.cursor.floors else 0) for p in range(tail.width)}
+            return {
+                p: max(vector[p] if p < tail.width else 0, self.cursor.floor[p] if p < self.cursor.floors else 0)
+                for p in range(max(tail.width, self.cursor.floors))
+            }
         finally:
             free(vector)
 
     @property
     def positions(self):
-        """The next offset of every partition: everything before was committed to the connection, or is not wanted."""
+        """The next offset of every partition: everything before was committed to the connection, or is not wanted.
+
+        Partitions that the tail has not got yet are among them when the floor names them.
+        """
+        cdef int32_t p
         if self.cursor.state in (S_FALLEN, S_CLOSED, S_READING) or self.cursor.stretch != NULL:
-            return {p: self.cursor.floor[p] if p < self.cursor.floors else self.tail.tail.base[p] for p in range(self.tail.tail.width)}
+            return {
+                p: self.cursor.floor[p] if p < self.cursor.floors else self.tail.tail.base[p]
+                for p in range(max(self.tail.tail.width, self.cursor.floors))
+            }
         return self._positions_at(place(&self.cursor))
 
     @property

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.model.book import Book
-from tests.model.world import World
+from tests.model.world import LOTS, World
+from tests.plain_client import TINY
 
 
 @pytest.fixture
@@ -41,3 +42,51 @@ def test_a_new_partition_that_retention_has_cut_is_named(world: World) -> None:
     for book in (live, resumed):
         assert sum("'from': 0, 'to': 1, 'next': 1, 'reason': 'retention'" in told for told in book.history) == 1
         assert book.received == 1
+
+
+def test_a_place_in_a_partition_that_the_gateway_does_not_know_yet_is_kept(world: World) -> None:
+    """A client resumes in a partition that grew just now; before anybody looks, it falls off the tail."""
+    world.subscribe(world.connect(), Book(world.log, "latest", None, "wait"))
+    world.loop.step(20)
+    for _ in range(6):
+        world.log.append(0, None, 3000)
+        world.gateway.live.deliver(0, 1)
+        world.loop.step(3)
+    world.log.grow()
+    for _ in range(3):
+        world.log.append(1, None, 0)
+    from_ = {"offsets": {"0": 0, "1": 2}}
+    book = world.subscribe(world.connect(room=TINY), Book(world.log, from_, None, "wait"))
+    world.loop.step(20)
+    for _ in range(6):
+        world.gateway.evict()
+    world.come_to_rest()
+    assert book.received == 7
+
+
+def test_skipping_keeps_what_is_ahead_of_the_tail(world: World) -> None:
+    """A block that was read back may reach beyond what the live consumer has brought: who jumps from there to the end
+    of the tail does not get that again."""
+    world.log.grow()
+    world.subscribe(world.connect(), Book(world.log, "latest", None, "wait"))
+    world.loop.step(20)
+    world.log.append(0, None, 0)
+    world.gateway.live.deliver(0, 1)
+    world.loop.step(3)
+    world.gateway.evict()
+    for _ in range(3):
+        world.log.append(0, None, 0)
+    peer = world.connect(room=TINY)
+    book = world.subscribe(peer, Book(world.log, {"offsets": {"0": 0}}, None, "skip"))
+    world.loop.step(20)
+    world.gateway.blocks.serve(0, 9)
+    world.loop.step(20)
+    peer.read(LOTS)
+    assert book.live
+    for _ in range(9):
+        world.log.append(1, None, 3000)
+    world.gateway.live.deliver(1, 9)
+    world.loop.step(3)
+    world.loop.pass_seconds(0.3)
+    world.come_to_rest()
+    assert any("'reason': 'slow'" in told for told in book.history)

@@ -116,9 +116,10 @@ def begin(from_: From, known: Known) -> Beginning:
 def within(positions: Positions, beginnings: Positions, high_ends: Positions) -> tuple[list[Verdict], dict[int, int]]:
     """A vector held against the log that there is: what is lost of it, and where reading goes on.
 
-    Below the beginning: `retention`. Above the read_uncommitted end: `truncated`.
+    Below the beginning: `retention`. Above the read_uncommitted end: `truncated`. A partition that is not listed stays.
     """
-    judged = (_verdict(partition, wanted, beginnings, high_ends) for partition, wanted in sorted(positions.items()))
+    listed = ((partition, wanted) for partition, wanted in sorted(positions.items()) if partition in beginnings)
+    judged = (_verdict(partition, wanted, beginnings, high_ends) for partition, wanted in listed)
     verdicts = [verdict for verdict in judged if verdict is not None]
     return verdicts, {**positions, **{verdict.partition: verdict.next for verdict in verdicts}}
 
