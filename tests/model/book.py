@@ -99,7 +99,7 @@ class Book:
         else:
             self.kept = positions
         self._low = {p: bound for p, bound in self._low.items() if p in positions}
-        self._high = {p: self.log.partitions[p].stable for p in self._low if p < len(self.log.partitions)}
+        self._high = {p: self.log.partitions[p].stable for p in positions if p < len(self.log.partitions)}
         self._last = {}
         self.state = OPEN
         if self.current and self._id_then == self.topic_id:
