@@ -36,10 +36,11 @@ _log = structlog.get_logger(__name__)
 
 
 class SnapshotStatistics(msgspec.Struct, frozen=True):
-    """Now: `snapshots` kept, `memory_bytes` of their records, `stretch_bytes` beside them. So far: `scans` of Kafka,
-    and `read_records` by them."""
+    """Now: `snapshots` kept, `building` those that are led on, `memory_bytes` of their records, `stretch_bytes` beside
+    them. So far: `scans` of Kafka, and `read_records` by them."""
 
     snapshots: int
+    building: int
     memory_bytes: int
     stretch_bytes: int
     scans: int
@@ -168,6 +169,7 @@ class Snapshots:
     def statistics(self) -> SnapshotStatistics:
         return SnapshotStatistics(
             snapshots=sum(snapshot.current is not None for snapshot in self._kept.values()),
+            building=sum(snapshot.scope is not None for snapshot in self._kept.values()),
             memory_bytes=self._memory.used_bytes,
             stretch_bytes=self._stretches.memory_bytes,
             scans=self._scanning.scans,
