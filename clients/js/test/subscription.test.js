@@ -142,7 +142,7 @@ test("unknown types and fields are ignored, and so are the names every object ha
   assert.deepEqual(heard.at(-1), ["onRecord", 10]);
 });
 
-test("a closed subscription hears nothing more, and its id stays in use until unsubscribed", async () => {
+test("a closed subscription hears nothing more, and its id is not used again before unsubscribed", async () => {
   const { client, subscription, id, socket, heard } = await subscribed();
   subscription.close();
   assert.deepEqual(socket.command(), { type: "unsubscribe", id });
@@ -150,15 +150,14 @@ test("a closed subscription hears nothing more, and its id stays in use until un
   socket.record(id, 10);
   socket.say("live", { id });
   assert.equal(heard.length, before);
-  for (let count = 0; count < 65_534; count++) {
+  const taken = new Set();
+  for (let count = 0; count < 65_535; count++) {
     client.subscribe("orders");
-    const taken = socket.command().id;
-    assert.notEqual(taken, id);
-    socket.say("error", { id: taken, command: "subscribe", code: "too_many_subscriptions", message: "" });
+    const command = socket.command();
+    socket.say("error", { id: command.id, command: "subscribe", code: "too_many_subscriptions", message: "" });
+    taken.add(command.id);
   }
-  socket.say("unsubscribed", { id });
-  client.subscribe("orders");
-  assert.equal(socket.command().id, id);
+  assert.deepEqual([taken.size, taken.has(id)], [65_534, false]);
 });
 
 test("a subscription may be closed by its own callback", async () => {
@@ -171,6 +170,23 @@ test("a subscription may be closed by its own callback", async () => {
   [10, 11].forEach((offset) => socket.record(id, offset));
   assert.deepEqual(taken, [10]);
   assert.deepEqual(subscription.positions, { 0: 11, 1: 20 });
+});
+
+test("a subscription may be closed by its own onState", async () => {
+  const onState = (state) => state === "live" && subscription.close();
+  const { subscription, id, socket, heard } = await subscribed({ onState });
+  socket.say("live", { id });
+  assert.ok(!heard.some(([name]) => name === "onLive"));
+});
+
+test("an id of the last connection means nothing in the next", async () => {
+  const { id, heard } = await subscribed();
+  const socket = await sockets.reconnected();
+  const again = socket.subscribed({ 0: 10, 1: 20 });
+  assert.notEqual(again, id);
+  const before = heard.length;
+  socket.record(id, 10);
+  assert.equal(heard.length, before);
 });
 
 test("a closed subscription does not come back with the connection", async () => {
@@ -203,6 +219,9 @@ test("what passes is asked again, later and later", async () => {
     retryMs = error.retryMs;
   }
   assert.ok(retryMs >= 1_000 && retryMs <= 2_000, `${retryMs}`);
+  await sockets.pass(retryMs);
+  socket.say("unsubscribed", { id: socket.subscribed({ 0: 10, 1: 20 }), code: "internal", message: "again" });
+  assert.ok(heard.at(-1)[1].retryMs <= 500, "once it was served, it begins anew");
 });
 
 test("a refusal for good ends it, and says whether it was the kept place that was refused", async () => {
@@ -217,6 +236,13 @@ test("a refusal for good ends it, and says whether it was the kept place that wa
   client.subscribe("orders", { from: { offsets: { 9: 1 } }, onError: (error) => errors.push(error) });
   socket.say("error", { id: socket.command().id, ...refusal });
   assert.equal(errors[0].resuming, false);
+});
+
+test("an end that comes later is not a place that was refused", async () => {
+  const { heard } = await subscribed();
+  const socket = await sockets.reconnected();
+  socket.say("unsubscribed", { id: socket.subscribed({ 0: 10, 1: 20 }), code: "topic_deleted", message: "gone" });
+  assert.deepEqual([heard.at(-1)[1].code, heard.at(-1)[1].resuming], ["topic_deleted", false]);
 });
 
 // The loop
