@@ -158,11 +158,6 @@ class Client:
         return self._connection.outlet
 
     @property
-    def nursery(self) -> trio.Nursery:
-        """For tasks that end with the connection."""
-        return self._connection.nursery
-
-    @property
     def chases(self) -> trio.CapacityLimiter | None:
         """How many of its subscriptions may be read back at the same time."""
         if self._chases is None and self._max_chases is not None:

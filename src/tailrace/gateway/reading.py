@@ -38,10 +38,6 @@ class Owner(Protocol):
         """Of the connection."""
 
     @property
-    def nursery(self) -> trio.Nursery:
-        """For tasks that end with the connection."""
-
-    @property
     def chases(self) -> trio.CapacityLimiter | None:
         """How many of its subscriptions may be read back at the same time."""
 
@@ -112,7 +108,7 @@ class Reading:
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
         if self._interval:
-            owner.nursery.start_soon(self._rounds)
+            owner.outlet.start_soon(self._rounds)
 
     def _begin(
         self,
@@ -133,7 +129,7 @@ class Reading:
         self._conflate(subscription)
         wake(tail)
         if seq is None:
-            self._owner.nursery.start_soon(self._chase)
+            self._owner.outlet.start_soon(self._chase)
         return subscription
 
     def _conflate(self, subscription: Subscription) -> None:
@@ -227,7 +223,7 @@ class Reading:
             if not self._go_straight_on():
                 self._exhausted.set()
         elif not self.give_up_if_slow():
-            self._owner.nursery.start_soon(self._chase)
+            self._owner.outlet.start_soon(self._chase)
 
     def _say_live(self, positions: Positions) -> None:
         self._goal = {}

@@ -4,7 +4,6 @@ The positions are fixed before the handshake is answered, so whoever is connecte
 of bare values has no words for a hole: it ends instead.
 """
 
-import trio
 
 from tailrace._fanout import JSON as JSON_FORMAT
 from tailrace._fanout import VALUE
@@ -87,11 +86,6 @@ class StreamClient:
     def outlet(self) -> Outlet:
         """Of the connection."""
         return self._connection.outlet
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """For tasks that end with the connection."""
-        return self._connection.nursery
 
     @property
     def chases(self) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -151,11 +151,16 @@ class Outlet(trio.abc.Stream):
         """Start the writer: the line asked for it."""
         if self._telling:  # by the writer itself, which goes on
             self._again = True
-        elif self._nursery is not None:
-            self._nursery.start_soon(self._write)
+        else:
+            self.start_soon(self._write)
+
+    def start_soon(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """A task that ends with the connection; none is started once that has begun, whoever asks for it."""
+        if self._nursery is not None:
+            self._nursery.start_soon(task, *arguments)
 
     def dismiss(self) -> None:
-        """No more writers, from anyone's `wake`: their nursery is about to close. What waits is left to `drain`."""
+        """No more tasks, from anyone's `wake`: their nursery is about to close. What waits is left to `drain`."""
         self._nursery = None
 
     async def _write(self) -> None:
