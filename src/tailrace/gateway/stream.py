@@ -4,7 +4,6 @@ The positions are fixed before the handshake is answered, so whoever is connecte
 of bare values has no words for a hole: it ends instead.
 """
 
-
 from tailrace._fanout import JSON as JSON_FORMAT
 from tailrace._fanout import VALUE
 from tailrace.core.actions import Action, End, Send
