@@ -176,12 +176,14 @@ def test_a_block_of_the_place_before_serves_and_moves_nobody() -> None:
     catchup.cancel(gone)
     waits = catchup.get(A, 0)
     catchup.decide()
+    [run] = catchup.runs
     late = catchup.get(A, 30_001)
     catchup.hear(0)
     assert served(late) == (29_696, 30_720)
+    catchup.decide()
+    assert catchup.runs == [run], "it was told already"
     catchup.settle()
     assert served(waits) == (0, 1_024)
-    assert catchup.readers[0].seeks == 2
 
 
 def test_partitions_take_turns_at_one_reader() -> None:
@@ -266,12 +268,13 @@ def test_nor_over_a_hole_that_nobody_wants() -> None:
 
 def test_one_block_that_nobody_wants_any_more_is_read_through() -> None:
     catchup = PlainCatchup({A: PlainLog(60_000)}, window=1)
-    gone, waits = catchup.get(A, 0), catchup.get(A, 2_500)
+    gone, waits = catchup.get(A, 0), catchup.get(A, 1_500)
     catchup.decide()
     catchup.cancel(gone)
     catchup.settle()
-    assert served(waits) == (2_048, 3_072)
-    assert sum(reader.seeks for reader in catchup.readers) <= 2
+    assert served(waits) == (1_024, 2_048)
+    assert reads(catchup)[0] == (0, 1_024)
+    assert sum(reader.seeks for reader in catchup.readers) == 1
 
 
 # ------------------------------------------------------------------------------------------------ formats and alignment
@@ -343,9 +346,37 @@ def test_beyond_the_end_the_broker_decides() -> None:
     log = PlainLog(1_500)
     log.hold(100)
     catchup = PlainCatchup({A: log})
-    waits, beyond = catchup.get(A, 1_550), catchup.get(A, 1_601)
+    waiting = [catchup.get(A, offset) for offset in (1_500, 1_501, 1_550)]
+    beyond = catchup.get(A, 1_601)
     catchup.settle()
-    assert (waits.answer, beyond.answer) == (("end", 1_550), ("beyond", 1_500))
+    assert [each.answer for each in waiting] == [("end", 1_500), ("end", 1_501), ("end", 1_550)]
+    assert beyond.answer == ("beyond", 1_500)
+
+
+def test_where_the_log_went_on_blocks_are_aligned_again() -> None:
+    catchup = PlainCatchup({A: PlainLog(1_500)})
+    catchup.get(A, 1_100)
+    catchup.settle()
+    catchup.logs[A].append(20_000)
+    starts = []
+    for offset in (3_000, 9_000):
+        ticket = catchup.get(A, offset)
+        catchup.settle()
+        starts.append(ticket.answer.start)
+    assert starts == [3_000, 8_192]
+
+
+def test_an_offset_that_is_there_after_all_is_tried_again_later() -> None:
+    """The log moved between the broker's refusal and its bounds."""
+    catchup = PlainCatchup({A: PlainLog(5_000)})
+    ticket = catchup.get(A, 100)
+    catchup.decide()
+    [reader] = [number for number, run in enumerate(catchup.runs) if run is not None]
+    assert catchup.elevator.outside(A, reader, 100, 0, 5_000) == ([], [])
+    assert catchup.elevator.take_tired() == [A]
+    catchup.elevator.rested(A)
+    catchup.settle()
+    assert served(ticket) == (0, 1_024)
 
 
 def test_below_the_beginning_is_gone_and_alignment_does_not_ask_there() -> None:

@@ -56,6 +56,13 @@ def reading(*offsets: int) -> Cutter:
     return cutter
 
 
+def opened() -> Cutter:
+    """A block begun at 100, with nothing in it."""
+    cutter = Cutter(0, 100, ENCODER)
+    cutter.open([VALUE], 1024)
+    return cutter
+
+
 def event(code: int, offset: int = -1001) -> Any:
     return SimpleNamespace(error=lambda: KafkaError(code), offset=lambda: offset)
 
@@ -89,7 +96,7 @@ def test_the_end_closes_the_block_that_is_open() -> None:
     assert (ended.end, ended.block.start, ended.block.next) == (110, 100, 110)
 
 
-@pytest.mark.parametrize("cutter", [reading(), Cutter(0, 100, ENCODER)])
+@pytest.mark.parametrize("cutter", [reading(), opened()])
 def test_the_end_without_a_record_before_it_has_no_block(cutter: Cutter) -> None:
     assert outcome(asked(), RUN, cutter, event(KafkaError._PARTITION_EOF, 100)) == Ended(RUN, 100, None)
 

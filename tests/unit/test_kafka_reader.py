@@ -145,6 +145,7 @@ async def test_it_turns_to_another_place_at_once(consumers: list[PlainConsumer])
         for start in (4_000, 2_000, 0):
             reader.read(run(start=start, until=start + 1))
             await heard.until(lambda start=start: bool(heard.blocks) and heard.blocks[-1][1] == start)
+        assert heard.blocks == [(ORDERS, 4_000, 4_096), (ORDERS, 2_000, 2_048), (ORDERS, 0, 1_024)]
         reader.read(run(PRICES))
         await heard.until(lambda: heard.blocks[-1][0] == PRICES)
     asked = [each for each in consumers[0].asked if each[0] == "list_topics"]
@@ -158,6 +159,9 @@ async def test_the_end_ends_the_run() -> None:
         [ended] = heard.events
         assert isinstance(ended, Ended)
         assert (ended.end, heard.blocks) == (5_000, [(ORDERS, 4_096, 5_000)])
+        reader.read(run(until=1))
+        await heard.until(lambda: len(heard.events) > 1)
+        assert heard.blocks[1:] == [(ORDERS, 0, 1_024)], "and is forgotten by the next"
 
 
 async def test_a_partition_without_a_leader_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
