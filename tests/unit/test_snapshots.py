@@ -53,6 +53,7 @@ class Log:
         self.gate = trio.Event()
         self.gate.set()
         self.errors: list[Exception] = []
+        self.late_errors: list[Exception] = []
         self.scanned: list[tuple[int, int]] = []
         self.pieces = 3
 
@@ -72,6 +73,8 @@ class Log:
             stop = min(start + self.pieces, each.stop)
             take(0, [Record(offset, *self.records[offset]) for offset in range(start, stop)])
             await trio.lowlevel.checkpoint()
+        if self.late_errors:
+            raise self.late_errors.pop(0)
 
     def newest(self, end: int) -> list[int]:
         last = {key: offset for offset, (key, _) in enumerate(self.records[:end])}
@@ -222,6 +225,9 @@ async def test_a_build_ends_when_nobody_waits_for_it(log: Log) -> None:
         await wait_all_tasks_blocked()
         assert snapshots.statistics().building == 1
         leases[2].release()
+        await wait_all_tasks_blocked()
+        assert snapshots.statistics().building == 0
+        ask(snapshots, log).release()
         again = ask(snapshots, log)  # at once, while the other is being cancelled
         log.gate.set()
         assert await read(again) == [0]
@@ -297,7 +303,8 @@ async def test_but_not_of_what_somebody_reads(log: Log) -> None:
         await kept.ready()
         other = snapshots.ask(Source("t", 2, Encoder("t")), _fanout.VALUE, {0: 0}, {0: 10})
         await too_large(other)
-        assert await read(kept) == list(range(10))
+        assert await read(kept) == await read(ask(snapshots, log)) == list(range(10))
+    assert len(log.scanned) == 3, "twice for the other"
 
 
 async def test_readers_of_an_old_version_go_on_in_the_newest(log: Log) -> None:
@@ -314,6 +321,36 @@ async def test_readers_of_an_old_version_go_on_in_the_newest(log: Log) -> None:
         assert chase.at == 10
         chase.close()
         assert snapshots.statistics().memory_bytes < ROOM
+
+
+async def test_an_old_version_is_given_up_for_a_new_one(log: Log) -> None:
+    log.write(*(b"%d" % number for number in range(10)), size=1000)
+    async with running(ROOM) as snapshots:
+        lease = ask(snapshots, log)
+        await lease.ready()
+        alone = snapshots.statistics().memory_bytes
+        log.write(*(b"%d" % number for number in range(4)), size=1000)
+        await read(ask(snapshots, log))
+        assert snapshots.statistics().memory_bytes > alone + 4000, "both are held"
+        log.write(*(b"%d" % number for number in range(10)), size=1000)
+        await read(ask(snapshots, log))
+        assert snapshots.statistics().memory_bytes < alone + 2000
+        assert set(await read(lease)) < set(range(10))
+
+
+async def test_a_version_that_was_half_led_on_is_nobodys_beginning(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "MERGE_BYTES", 1000)
+    log.write(*(b"%d" % number for number in range(10)), size=1000)
+    async with running(32_000) as snapshots:
+        lease = ask(snapshots, log)
+        await lease.ready()
+        lease.release()
+        log.write(*(b"%d" % number for number in range(10)), size=1000)
+        log.late_errors = [RuntimeError("a bug")]
+        with pytest.raises(CommandError, match="could not be built"):
+            await ask(snapshots, log).ready()
+        assert await read(ask(snapshots, log)) == list(range(10, 20))
+    assert log.scanned == [(0, 10), (10, 20), (10, 20), (0, 20)]
 
 
 async def test_and_what_retention_took_from_it_is_named(log: Log) -> None:
