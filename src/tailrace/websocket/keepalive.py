@@ -38,34 +38,33 @@ class Times(msgspec.Struct, frozen=True):
 class Pulse:
     """What was last seen of one connection."""
 
-    __slots__ = ("_acknowledged", "_acknowledged_at", "_pinged_at", "_received")
+    __slots__ = ("_acknowledged", "_acknowledged_at", "_pinged_at", "_received", "_stuck_since")
 
     def __init__(self, now: float) -> None:
         self._acknowledged = 0
         self._acknowledged_at = now
         self._received = 0
         self._pinged_at: float | None = None
+        self._stuck_since: float | None = None  # bytes wait, and none was acknowledged since
 
     def look(self, now: float, acknowledged: int, received: int, waiting: int, times: Times) -> Verdict:
         """Judge: `acknowledged` and `received` are bytes since the beginning, `waiting` bytes not yet acknowledged."""
-        other = waiting > (0 if self._pinged_at is None else PING_BYTES)
-        if (
-            acknowledged - self._acknowledged > (0 if self._pinged_at is None else PING_BYTES)
-            or received != self._received
-        ):
+        own = 0 if self._pinged_at is None else PING_BYTES
+        if acknowledged - self._acknowledged > own or received != self._received or waiting > own:
             self._pinged_at = None
-        if acknowledged != self._acknowledged and self._pinged_at is None:
+        taken = acknowledged != self._acknowledged and self._pinged_at is None
+        if taken:
             self._acknowledged_at, self._acknowledged = now, acknowledged
         self._received = received
-        if other:
-            self._pinged_at = None
-            return self._judge_waiting(now, acknowledged, times)
+        if waiting > own:
+            return self._judge_waiting(now, taken, times)
+        self._stuck_since = None
         return self._judge_quiet(now, acknowledged, times)
 
-    def _judge_waiting(self, now: float, acknowledged: int, times: Times) -> Verdict:
-        if acknowledged != self._acknowledged:
-            self._acknowledged_at, self._acknowledged = now, acknowledged
-        if times.write_timeout is not None and now - self._acknowledged_at >= times.write_timeout:
+    def _judge_waiting(self, now: float, taken: bool, times: Times) -> Verdict:
+        if taken or self._stuck_since is None:
+            self._stuck_since = now
+        if times.write_timeout is not None and now - self._stuck_since >= times.write_timeout:
             return Verdict.WRITE_TIMEOUT
         return Verdict.WELL
 

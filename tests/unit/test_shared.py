@@ -1,0 +1,205 @@
+"""One answer for many, however they come, go, fail or are cancelled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from tailrace.gateway.shared import Fresh, Once
+
+
+class Question:
+    """Answers with the number of the asking when it is told to; `asked` counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.cancelled = 0
+        self._answer: trio.Event = trio.Event()
+        self._outcome: Callable[[int], Any] = lambda number: number
+
+    async def __call__(self) -> Any:
+        self.asked += 1
+        number = self.asked
+        try:
+            await self._answer.wait()
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        return self._outcome(number)
+
+    async def answer(self, outcome: Callable[[int], Any] = lambda number: number) -> None:
+        """What is asked now, and nothing that is asked later."""
+        self._outcome = outcome
+        answered, self._answer = self._answer, trio.Event()
+        answered.set()
+        await wait_all_tasks_blocked()
+
+
+def refuse(number: int) -> None:
+    raise LookupError(number)
+
+
+class Askers:
+    """Tasks that want the answer, and what each got, by name."""
+
+    def __init__(self, nursery: trio.Nursery, get: Callable[[], Any]) -> None:
+        self._nursery, self._get = nursery, get
+        self.got: dict[str, Any] = {}
+        self.scopes: dict[str, trio.CancelScope] = {}
+
+    async def ask(self, *names: str) -> None:
+        for name in names:
+            self._nursery.start_soon(self._ask, name)
+            await wait_all_tasks_blocked()
+
+    async def leave(self, name: str) -> None:
+        self.scopes[name].cancel()
+        await wait_all_tasks_blocked()
+
+    async def _ask(self, name: str) -> None:
+        with trio.CancelScope() as self.scopes[name]:
+            try:
+                self.got[name] = await self._get()
+            except LookupError as error:
+                self.got[name] = error
+
+
+async def test_once_is_asked_once() -> None:
+    question = Question()
+    once = Once(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        assert not once.wanted
+        await askers.ask("a", "b", "c")
+        assert (question.asked, once.wanted, once.done) == (1, True, False)
+        await question.answer()
+        await askers.ask("d")
+    assert askers.got == dict.fromkeys("abcd", 1)
+    assert (question.asked, once.wanted, once.done) == (1, False, True)
+
+
+async def test_once_fails_for_all() -> None:
+    question = Question()
+    once = Once(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a", "b")
+        await question.answer(refuse)
+        await askers.ask("c")
+    assert [repr(error) for error in askers.got.values()] == ["LookupError(1)"] * 3
+
+
+async def test_once_goes_on_when_the_first_leaves() -> None:
+    """The next who waits asks again; being cancelled is no answer for the others."""
+    question = Question()
+    once = Once(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a", "b", "c")
+        await askers.leave("b")
+        assert question.asked == 1
+        await askers.leave("a")
+        assert (question.asked, question.cancelled) == (2, 1)
+        await question.answer()
+    assert askers.got == {"c": 2}
+
+
+async def test_once_is_not_wanted_when_all_have_left() -> None:
+    question = Question()
+    once = Once(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a", "b")
+        await askers.leave("a")
+        await askers.leave("b")
+        assert (once.wanted, once.done) == (False, False)
+
+
+async def test_an_error_does_not_grow_with_those_it_is_raised_for() -> None:
+    """One traceback for a thousand clients would hold the frames of all of them."""
+
+    async def ask() -> None:
+        await trio.lowlevel.checkpoint()
+        raise LookupError
+
+    once = Once(ask)
+    depths = []
+    for _ in range(3):
+        with pytest.raises(LookupError) as caught:
+            await once.get()
+        depths.append(len(caught.traceback))
+    assert len(set(depths[1:])) == 1
+    assert depths[2] <= depths[0]
+
+
+async def test_fresh_answers_are_asked_for_after_the_asking() -> None:
+    """Who comes while one is under way shares the next, for that one may be from before his time."""
+    question = Question()
+    fresh = Fresh(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, fresh.get)
+        await askers.ask("a")
+        await askers.ask("b", "c")
+        assert question.asked == 1
+        await question.answer()
+        assert askers.got == {"a": 1}
+        await askers.ask("d")
+        assert question.asked == 2
+        await question.answer()
+        assert askers.got == {"a": 1, "b": 2, "c": 2}
+        await question.answer()
+        assert askers.got == {"a": 1, "b": 2, "c": 2, "d": 3}
+
+
+async def test_fresh_fails_for_those_who_shared_it() -> None:
+    question = Question()
+    fresh = Fresh(question)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, fresh.get)
+        await askers.ask("a", "b", "c")
+        await question.answer()
+        await question.answer(refuse)
+        await askers.ask("d")
+        await question.answer()
+    assert {name: repr(got) for name, got in askers.got.items()} == {
+        "a": "1",
+        "b": "LookupError(2)",
+        "c": "LookupError(2)",
+        "d": "3",
+    }
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "leave", "answer", "fail"]), st.integers(0, 9)), max_size=40))
+def test_fresh_is_never_stale(steps: list[tuple[str, int]]) -> None:
+    """Whoever gets an answer gets that of a question put after he came, and nobody who stays is forgotten."""
+
+    async def main() -> None:
+        question = Question()
+        fresh = Fresh(question)
+        asked_before: dict[str, int] = {}
+        async with trio.open_nursery() as nursery:
+            askers = Askers(nursery, fresh.get)
+            for step, number in steps:
+                if step == "ask":
+                    name = f"{len(asked_before)}"
+                    asked_before[name] = question.asked
+                    await askers.ask(name)
+                elif step == "leave" and asked_before:
+                    await askers.leave(f"{number % len(asked_before)}")
+                elif step in ("answer", "fail"):
+                    await question.answer(refuse if step == "fail" else lambda number: number)
+            for _ in asked_before:
+                await question.answer()
+        for name, before in asked_before.items():
+            got = askers.got.get(name)
+            if got is None:
+                assert askers.scopes[name].cancelled_caught
+            else:
+                assert (got.args[0] if isinstance(got, LookupError) else got) > before
+        assert question.asked <= len(asked_before) + question.cancelled + 1
+
+    trio.run(main)
