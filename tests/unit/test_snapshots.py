@@ -81,11 +81,22 @@ class Log:
         return sorted(offset for offset in last.values() if self.records[offset][1] is not None)
 
 
+async def at_once(do: Callable[..., None], *arguments: Any) -> None:
+    """Instead of a thread, whose end no test could await."""
+    await trio.lowlevel.checkpoint()
+    do(*arguments)
+
+
+def replace_scan(patch: pytest.MonkeyPatch, log: Log, chunk_records: int) -> None:
+    patch.setattr(scanning, "scan", log.scan)
+    patch.setattr(trio.to_thread, "run_sync", at_once)
+    patch.setattr(compacting, "CHUNK_RECORDS", chunk_records)
+
+
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     log = Log()
-    monkeypatch.setattr(scanning, "scan", log.scan)
-    monkeypatch.setattr(compacting, "CHUNK_RECORDS", 4)
+    replace_scan(monkeypatch, log, 4)
     return log
 
 
@@ -447,8 +458,7 @@ def test_whoever_reads_on_into_the_log_has_the_true_state(steps: list[Any], limi
 async def _walk(steps: list[Any], limit_bytes: int) -> None:
     log, chases = Log(), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "scan", log.scan)
-        patch.setattr(compacting, "CHUNK_RECORDS", 2)
+        replace_scan(patch, log, 2)
         async with running(limit_bytes) as snapshots:
             for what, one, size in steps:
                 if what == "write":
