@@ -18,7 +18,7 @@ from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.gateway.begin import Beginnings
 from tailrace.kafka.cluster import Cluster, Listing
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 120.0  # a broker that was stopped has to be let in by its controller again
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
