@@ -154,6 +154,20 @@ def test_when_only_the_close_frame_got_lost_closing_says_what_it_was() -> None:
     assert client.lost(1006, "", 1) == Over("closed with 4500 unauthenticated")
 
 
+def test_a_wish_of_the_last_connection_is_not_obeyed_in_the_next() -> None:
+    client = following()
+    hear(client, "closing", code=4000, reason="shutdown", retry_after_ms=60_000)
+    client.lost(4000, "shutdown", 1)
+    verdict = client.lost(1006, "", 1)
+    assert verdict == Wait(1.0, "closed with 1006; trying again in 1.0 s")
+
+
+def test_a_close_frame_goes_before_what_closing_said() -> None:
+    client = following()
+    hear(client, "closing", code=4000, reason="shutdown", retry_after_ms=1)
+    assert client.lost(4500, "unauthenticated", 1) == Over("closed with 4500 unauthenticated")
+
+
 def test_back_off_doubles_up_to_20_s_and_half_of_it_is_by_chance() -> None:
     for chance, share in ((0.0, 0.5), (1.0, 1.0)):
         client = following(chance=chance)

@@ -63,7 +63,20 @@ async def test_messages_in_pieces_are_whole() -> None:
         assert await connection.receive() == b"12"
 
 
-async def test_leaving_is_told() -> None:
+async def test_a_ping_is_answered_between_messages() -> None:
+    async def script(peer: Peer) -> None:
+        pong = await peer.socket.ping()
+        await pong.wait()
+        await peer.say("live")
+        await for_ever(peer)
+
+    async with scripted(script) as gateway, dial(f"ws://{gateway}/ws", NAME) as connection:
+        with trio.fail_after(5):
+            assert await connection.receive() == '{"type": "live"}'
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_leaving_is_told(cancelled: bool) -> None:
     told = trio.Event()
 
     async def script(peer: Peer) -> None:
@@ -72,8 +85,11 @@ async def test_leaving_is_told() -> None:
         told.set()
 
     async with scripted(script) as gateway:
-        async with dial(f"ws://{gateway}/ws", NAME):
-            pass
+        with trio.CancelScope() as scope:
+            async with dial(f"ws://{gateway}/ws", NAME) as connection:
+                if cancelled:
+                    scope.cancel()
+                    await connection.receive()
         with trio.fail_after(5):
             await told.wait()
 
@@ -125,6 +141,22 @@ async def test_who_does_not_speak_websocket_is_unreachable(behaviour: Behaviour)
         with pytest.raises(Unreachable):
             async with dial(f"ws://{address}/ws", NAME):
                 pass
+
+
+async def test_what_did_not_come_about_is_closed() -> None:
+    closed = trio.Event()
+
+    async def read_to_the_end(stream: trio.SocketStream) -> None:
+        async for _ in stream:
+            pass
+        closed.set()
+
+    async with tcp(read_to_the_end) as address:
+        with pytest.raises(Unreachable):
+            async with dial(f"ws://{address}/ws", NAME):
+                pass
+        with trio.fail_after(5):
+            await closed.wait()
 
 
 async def test_a_page_that_is_no_gateway_is_a_refusal() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -317,6 +318,15 @@ async def test_a_reader_that_leaves_ends_it_quietly_with_0(script: Script) -> No
         await running.stdout.aclose()
         assert await running.wait() == 0
         assert await rest(running.stderr) == ""
+
+
+async def test_a_reader_at_a_socket_that_leaves_ends_it_too() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        async with scripted(one) as gateway:
+            with trio.fail_after(SECONDS):
+                assert await tail(read_target(f"ws://{gateway}/topics/orders"), Output(ours.fileno())) == 0
 
 
 async def test_a_file_is_written_as_well_as_a_pipe(tmp_path: Any) -> None:
