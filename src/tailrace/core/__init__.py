@@ -12,5 +12,5 @@ What a record passes through:
     frame      a payload -> a WebSocket frame
     position   the vector of next offsets that gateway and client both hold
 
-`exposure` says which topics may be named at all.
+`compacting` keeps the newest record of every key, for snapshots. `exposure` says which topics may be named at all.
 """

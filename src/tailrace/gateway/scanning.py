@@ -5,6 +5,7 @@ left the rows as far as they came.
 """
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,13 +14,15 @@ import structlog
 import trio
 
 from tailrace.core.allowance import Allowance
-from tailrace.core.compacting import Compacting, Memory, Row, encoding
+from tailrace.core.compacting import Compacting, Encode, Memory, Row, encoding
 from tailrace.core.position import Positions
 from tailrace.gateway.blocks import Source
 from tailrace.kafka.scan import Range, scan
 from tailrace.kafka.settings import Value
 
 NAP_SECONDS = 0.05  # of a thread that reads too fast, between two looks whether it is still wanted
+PIECE_RECORDS = 128  # encoded between two pauses, 0.5 ms
+PAUSE_SECONDS = 0.00005  # long enough for the loop to take the GIL; sleep(0) gives it up and has it again
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +55,7 @@ class Scanning:
         encoder.not_json = encoder.too_large = 0
         if owned:
             tab.used_bytes = sum(chunk.memory_bytes for row in rows.values() for chunk in row)
-        encode = encoding(format, encoder)
+        encode = _pausing(encoding(format, encoder))
         ranges = [Range(p, max(starts.get(p, 0), beginnings[p]), end) for p, end in ends.items()]
         makers = {each.partition: Compacting(rows, each.partition, each.start, encode, tab, owned) for each in ranges}
         self.scans += 1
@@ -77,6 +80,18 @@ class Scanning:
                 time.sleep(min(wait, NAP_SECONDS))
 
         return take
+
+
+def _pausing(encode: Encode) -> Encode:
+    """In pieces, after each of which the loop has the GIL: a row is led on by up to a hundred thousand at once."""
+    encoded = itertools.count(1)
+
+    def encode_and_pause(record: Any) -> tuple[int, bytes]:
+        if not next(encoded) % PIECE_RECORDS:
+            time.sleep(PAUSE_SECONDS)
+        return encode(record)
+
+    return encode_and_pause
 
 
 def _finish(makers: Mapping[int, Compacting], ranges: Iterable[Range]) -> None:
