@@ -130,6 +130,16 @@ class Raw:
         with trio.fail_after(DEADLINE_SECONDS):
             await self.stream.send_all(data)
 
+    async def head(self) -> None:
+        """The answer to the handshake, which must be 101."""
+        while b"\r\n\r\n" not in self.received:
+            with trio.fail_after(DEADLINE_SECONDS):
+                data = await self.stream.receive_some(4096)
+            assert data, self.received
+            self.received += data
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload; EOFError when there is none."""
         head = await self._read(2)
@@ -231,13 +241,7 @@ class Addressed:
         async with await self.socket(buffer_bytes) as stream:
             raw = Raw(stream)
             await raw.send(handshake(path))
-            while b"\r\n\r\n" not in raw.received:
-                with trio.fail_after(DEADLINE_SECONDS):
-                    data = await stream.receive_some(4096)
-                assert data, raw.received
-                raw.received += data
-            head, _, raw.received = raw.received.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 101 "), head
+            await raw.head()
             yield raw
 
     async def socket(self, buffer_bytes: int | None = None, admin: bool = False) -> trio.SocketStream:

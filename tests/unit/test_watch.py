@@ -1,0 +1,132 @@
+"""The one task that takes every pulse: what it does for each verdict, and that it passes over nobody."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tailrace.disconnect import NO_PONG, SHUTDOWN, WRITE_TIMEOUT, Disconnect
+from tailrace.websocket.keepalive import Pulse, Times
+from tailrace.websocket.watch import PING, SLICES, take_pulse, watch
+
+TIMES = Times(ping_interval=20.0, pong_timeout=8.0, write_timeout=100.0)
+
+
+class FakeGuard:
+    def __init__(self) -> None:
+        self.received_bytes = 0
+
+
+class FakeLine:
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+        self.waiting_bytes = 0
+
+
+class FakeOutlet:
+    """What waits in the line, and then what waits in the kernel."""
+
+    def __init__(self) -> None:
+        self.line = FakeLine()
+        self.guard = FakeGuard()
+        self.kernel_bytes = 0
+        self.posted: list[bytes] = []
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        return self.line.waiting_bytes + self.kernel_bytes
+
+    def post(self, frames: bytes) -> None:
+        self.posted.append(frames)
+        self.line.sent_bytes += len(frames)
+
+
+class FakeConnection:
+    def __init__(self, now: float = 0.0) -> None:
+        self.outlet = FakeOutlet()
+        self.pulse = Pulse(now)
+        self.ending: Disconnect | None = None
+
+    def end(self, disconnect: Disconnect) -> None:
+        assert self.ending is None, "it was ended before"
+        self.ending = disconnect
+
+
+def look(connection: Any, now: float) -> None:
+    take_pulse(connection, now, TIMES)
+
+
+def test_a_quiet_one_is_pinged() -> None:
+    connection = FakeConnection()
+    look(connection, 19.0)
+    assert connection.outlet.posted == []
+    look(connection, 20.0)
+    assert connection.outlet.posted == [PING]
+    assert connection.ending is None
+
+
+def test_one_that_does_not_answer_is_ended() -> None:
+    connection = FakeConnection()
+    look(connection, 20.0)
+    look(connection, 28.0)
+    assert connection.ending is NO_PONG
+
+
+def test_a_pong_is_heard() -> None:
+    connection = FakeConnection()
+    look(connection, 20.0)
+    connection.outlet.guard.received_bytes += 6
+    look(connection, 28.0)
+    assert connection.ending is None
+
+
+@pytest.mark.parametrize("where", ["line", "kernel"])
+def test_one_that_takes_nothing_is_ended(where: str) -> None:
+    """Whether the bytes wait here or in the kernel."""
+    connection = FakeConnection()
+    connection.outlet.line.sent_bytes = 1000
+    if where == "line":
+        connection.outlet.line.waiting_bytes = 500
+    else:
+        connection.outlet.kernel_bytes = 500
+    for now in range(1, 101):
+        look(connection, float(now))
+    assert connection.ending is None
+    look(connection, 101.0)
+    assert connection.ending is WRITE_TIMEOUT
+
+
+def test_what_moves_from_the_line_to_the_kernel_is_not_acknowledged() -> None:
+    connection = FakeConnection()
+    connection.outlet.line.waiting_bytes = 500
+    look(connection, 1.0)
+    connection.outlet.line.waiting_bytes, connection.outlet.line.sent_bytes = 0, 500
+    connection.outlet.kernel_bytes = 500
+    look(connection, 101.0)
+    assert connection.ending is WRITE_TIMEOUT
+
+
+async def test_everyone_is_looked_at_in_every_round(autojump_clock: MockClock) -> None:
+    """However many there are, and whoever comes and goes meanwhile."""
+    everyone = {FakeConnection(trio.current_time()) for _ in range(5 * SLICES + 3)}
+    ended = next(iter(everyone))
+    ended.ending = SHUTDOWN
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, everyone, TIMES)  # type: ignore[arg-type]
+        await trio.sleep(10.0)
+        late = FakeConnection(trio.current_time())
+        everyone.add(late)
+        await trio.sleep(20.0 + 2 * TIMES.look)
+        assert [each.outlet.posted for each in everyone - {ended}] == [[PING]] * (len(everyone) - 1)
+        assert ended.outlet.posted == []
+        await trio.sleep(8.0 + 2 * TIMES.look)
+        assert {each.ending for each in everyone} == {NO_PONG, SHUTDOWN}
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_to_look_at(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(100.0):
+        await watch(set(), TIMES)
+    with trio.move_on_after(100.0):
+        await watch(set(), Times(None, None, None))
