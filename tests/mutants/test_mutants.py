@@ -53,8 +53,8 @@ MUTANTS = [
     Mutant("the floor is not looked at", "and not below_floor(cursor, p, block.offset[i])", ""),
     Mutant(
         "the floor is kept out of positions",
-        "max(vector[p], self.cursor.floor[p] if p < self.cursor.floors else 0)",
-        "vector[p]",
+        "max(vector[p] if p < tail.width else 0, self.cursor.floor[p] if p < self.cursor.floors else 0)",
+        "vector[p] if p < tail.width else 0",
     ),
     Mutant(
         "the floor is forgotten one record early",
