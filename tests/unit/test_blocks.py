@@ -22,6 +22,7 @@ from tailrace.kafka.run import Arrived, Ended, Event, Failed, Run
 
 ORDERS = Source("orders", 1, Encoder("orders"))
 BLOCK_SECONDS = 0.01
+DEADLINE_SECONDS = 300.0  # of the clock that jumps: a request that is never answered asks again for ever
 
 
 class TaskReader(PlainReader):
@@ -71,10 +72,11 @@ def readers(monkeypatch: pytest.MonkeyPatch, log: PlainLog) -> list[TaskReader]:
 @asynccontextmanager
 async def running(catchup: Catchup | None = None) -> AsyncIterator[Blocks]:
     blocks = Blocks({}, catchup or Catchup())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(blocks.run)
-        yield blocks
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(DEADLINE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(blocks.run)
+            yield blocks
+            nursery.cancel_scope.cancel()
 
 
 async def both(*calls: Callable[[], Any]) -> list[Any]:
