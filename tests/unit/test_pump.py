@@ -113,6 +113,7 @@ async def test_a_batch_that_comes_while_there_is_something_to_do() -> None:
         nursery.start_soon(Pump(topics, receive, 1 << 30).run)  # type: ignore[arg-type]
         await send.send([busy])
         await send.send([quiet])
+        await wait_all_tasks_blocked()
         send.close()
     assert topics.log.index("quiet") < 10
 
