@@ -44,9 +44,8 @@ from tailrace.websocket.watch import watch
 
 BATCHES = 8  # in the channel: what else waits, waits in librdkafka's queue and in Kafka
 BACKLOG = 4096  # connections the kernel holds for us; a fleet that reconnects at once comes in thousands
-SWITCH_SECONDS = (
-    0.0005  # the poll thread gives up the GIL to the loop after that; Python's own 5 ms are a client's whole latency
-)
+# The poll thread gives up the GIL to the loop after that; Python's own 5 ms are a client's whole latency.
+SWITCH_SECONDS = 0.0005
 SPARE_DESCRIPTORS = 128  # for Kafka, listeners, logs and answers to those who are refused
 SPREAD_SECONDS = 0.01  # a drain takes that long for each connection, when its time allows
 DRAIN_SHARE = 0.8  # of shutdown.timeout is for telling; the rest is for closing
