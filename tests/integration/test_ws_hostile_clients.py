@@ -143,6 +143,22 @@ async def test_what_comes_behind_a_close_is_nobodys(gateway: Gateway) -> None:
     await gateway.until_all_left()
 
 
+@pytest.mark.parametrize("target", ["/ws", "/topics/{topic}", "/topics/{topic}?format=value"])
+async def test_a_close_right_behind_the_handshake(gateway: Gateway, kafka: Broker, target: str) -> None:
+    """And a subscribe before it: whatever of it is done, nothing comes behind the answer."""
+    topic = kafka.topic()
+    subscribe = masked(TEXT, b'{"type":"subscribe","id":1,"topic":"%s"}' % topic.encode()) if target == "/ws" else b""
+    for _ in range(10):
+        async with await gateway.socket() as stream:
+            raw = Raw(stream)
+            await raw.send(handshake(target.format(topic=topic)) + subscribe + masked(CLOSE, b"\x03\xe8"))
+            await raw.head()
+            assert await raw.close_frame() == (1000, "")
+            assert await raw.end_of_file() == b""
+    await gateway.until_all_left()
+    assert gateway.users(topic) == 0
+
+
 CUTS = {
     "between frames": b"",
     "in a header": masked(TEXT, PING_COMMAND)[:1],

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.gateway import Raw, handshake, masked
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tailrace._fanout import VALUE, Subscription, Tail
 from tailrace.core.frame import frame
 from tailrace.disconnect import SHUTDOWN, SLOW, TOO_BIG, Disconnect
 from tailrace.http.head import Replay
@@ -119,6 +120,31 @@ async def test_the_client_closes_without_a_code() -> None:
         await here.raw.send(masked(CLOSE))
         assert await here.raw.frame() == (CLOSE, b"")
         assert (await here.ended())[0] == 1005
+
+
+async def test_nothing_comes_behind_the_answer_to_its_close() -> None:
+    """RFC 6455, 5.5.1: not even records, which enter the line whenever they come."""
+    tail = Tail(VALUE, [0])
+
+    async def talk(connection: Connection) -> None:
+        subscription = Subscription(connection.outlet.line, tail, 0)
+        connection.outlet.on_close = subscription.close
+        await listen(connection)
+
+    async def produce() -> None:
+        for offset in range(1 << 20):
+            tail.append(TEXT, b"x" * 50, 0, offset, None)
+            tail.pump(1 << 20)
+            await trio.lowlevel.checkpoint()
+
+    async with held(talk) as here, trio.open_nursery() as nursery:
+        nursery.start_soon(produce)
+        assert await here.raw.frame() == (TEXT, b"x" * 50)
+        await here.raw.send(BYE)
+        while (found := await here.raw.frame())[0] != CLOSE:
+            assert found[0] == TEXT
+        assert await here.raw.end_of_file() == b""
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_client_is_lost() -> None:

@@ -262,6 +262,29 @@ async def test_the_close_that_was_sent(frames: bytes, code: int | None) -> None:
         assert wired.outlet.close_sent == (code or 1001)
 
 
+async def test_nothing_is_sent_behind_a_close() -> None:
+    """Whoever has subscriptions on the line is told before it goes, and ends them."""
+    async with wire() as wired:
+        tail = Tail(JSON, [0])
+        subscription = Subscription(wired.outlet.line, tail, 1)
+        ended = []
+
+        def end() -> None:
+            wired.outlet.post(b"too late")
+            ended.append(subscription.close())
+
+        wired.outlet.on_close = end
+        await wired.outlet.send_all(b"\x88\x02\x03\xe8")
+        wired.outlet.post(b"too late")
+        await wired.outlet.send_all(b"\x8a\x00")
+        tail.append(TEXT, b'{"id":    0}', 0, 0, None)
+        tail.pump(1 << 20)
+        wired.near.shutdown(socket.SHUT_WR)
+        assert await wired.far.recv(1000) == b"\x88\x02\x03\xe8"
+        assert await wired.far.recv(1000) == b""
+        assert ended == [{0: 0}]
+
+
 async def test_closed_by_trio_websocket() -> None:
     """The socket stays: the connection closes it, once everything has left."""
     async with wire() as wired:

@@ -55,6 +55,7 @@ class Client:
         self._connection = connection
         connection.on_end = self._leave
         connection.outlet.on_dropped = stopped
+        connection.outlet.on_close = self._stop
         self._say([self._welcome()])
         try:
             while True:
@@ -124,7 +125,7 @@ class Client:
     def _begin(self, ticket: Ticket, subscribe: Subscribe, start: Start) -> None:
         """From here to the end without a checkpoint: `subscribed`, what is missing, and `live` are in line before the
         first record."""
-        if not self._session.wants(ticket):
+        if not self._session.wants(ticket) or self.outlet.close_sent is not None:
             self._topics.give_up(start)
             return
         described, beginning = start.held.description, start.beginning
@@ -141,11 +142,16 @@ class Client:
     def release(self) -> None:
         """Nothing is held outside the conversation."""
 
+    def _stop(self) -> list[tuple[Ticket, Positions]]:
+        """Nothing of any subscription is sent any more: where each stood."""
+        last = [(ticket, reading.close()) for ticket, reading in self._readings.items()]
+        self._readings.clear()
+        return last
+
     def _leave(self, ending: Disconnect) -> None:
         """The conversation is over: the subscriptions end, and the client is told where they stood if it can still
         hear."""
-        last = [(ticket, reading.close()) for ticket, reading in self._readings.items()]
-        self._readings.clear()
+        last = self._stop()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._session.closing(ending, connection.retry_after_ms, last))

@@ -37,6 +37,7 @@ class StreamClient:
         self._connection = connection
         connection.on_end = self._leave
         connection.outlet.on_dropped = stopped
+        connection.outlet.on_close = self._stop
         try:
             self._begin()
             while True:
@@ -45,6 +46,8 @@ class StreamClient:
             return
 
     def _begin(self) -> None:
+        if self.outlet.close_sent is not None:
+            return
         start, self._start = self._start, None  # the reading takes it over
         assert start is not None
         if start.held.open.tails.get(start.tail.format) is not start.tail:  # the topic was read anew since then
@@ -73,8 +76,13 @@ class StreamClient:
             elif isinstance(action, End):
                 self._connection.end(action.disconnect)
 
+    def _stop(self) -> Positions | None:
+        """Nothing of it is sent any more: where it stood, if it had begun."""
+        reading, self._reading = self._reading, None
+        return None if reading is None else reading.close()
+
     def _leave(self, ending: Disconnect) -> None:
-        positions = None if self._reading is None else self._reading.close()
+        positions = self._stop()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._stream.closing(ending, connection.retry_after_ms, positions))

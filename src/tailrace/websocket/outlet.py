@@ -35,7 +35,8 @@ class Outlet(trio.abc.Stream):
     """The stream given to trio-websocket.
 
     stream: the handshake to replay, then what the socket gives. nursery: where the writer runs, the connection's own.
-    on_dropped: told of subscriptions that cannot go on from the tail.
+    on_dropped: told of subscriptions that cannot go on from the tail. on_close: ends all of them, since a close frame
+    is about to be sent, perhaps as trio-websocket's answer to the client's.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Outlet(trio.abc.Stream):
         "close_sent",
         "guard",
         "line",
+        "on_close",
         "on_dropped",
     )
 
@@ -67,6 +69,7 @@ class Outlet(trio.abc.Stream):
         self.line = Line(sock.fileno(), owner=self)
         self.close_sent: int | None = None
         self.on_dropped: Callable[[list[Subscription]], None] | None = None
+        self.on_close: Callable[[], object] | None = None
         limit_unsent(sock)
 
     # ------------------------------------------------------------------------------------------------ for trio-
@@ -123,9 +126,14 @@ class Outlet(trio.abc.Stream):
     # connection
 
     def post(self, frames: bytes) -> None:
-        """Send whole frames in line with the records. Never waits: see `room`."""
-        if frames[0] == CLOSE_OPCODE and self.close_sent is None:
+        """Send whole frames in line with the records; behind a close frame nothing is sent (RFC 6455 5.5.1). Never
+        waits: see `room`."""
+        if self.close_sent is not None:
+            return
+        if frames[0] == CLOSE_OPCODE:
             self.close_sent = int.from_bytes(frames[2:4], "big") if frames[1] >= 2 else NO_STATUS
+            if self.on_close is not None:
+                self.on_close()
         if self.line.post(frames):
             self.wake()
 
