@@ -14,7 +14,7 @@ from tests.gateway import JSON, MSGPACK, Client, Gateway, running, until
 from tests.kafka_broker import Broker
 
 from tailrace.config import Catchup, Topic
-from tailrace.gateway import topics
+from tailrace.gateway import scanning, topics
 
 COMPACTED = {"cleanup_policy": "compact"}
 Log = list[tuple[str, str | None]]
@@ -373,6 +373,31 @@ async def test_a_scan_ends_with_its_last_client(kafka: Broker, monkeypatch: pyte
             assert gateway.topics.snapshots.statistics().building == 1
         await until(lambda: gateway.topics.snapshots.statistics().building == 0, "the end of the scan")
         assert gateway.topics.snapshots.statistics().memory_bytes == 0
+
+
+async def test_a_topic_made_anew_before_the_answer(
+    kafka: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic(1, **COMPACTED)
+    kafka.produce(topic, [("a", "1"), ("b", "2")], 0)
+    scan, scans = scanning.scan, itertools.count()
+
+    async def first_never_ends(*arguments: Any) -> None:
+        if not next(scans):
+            await trio.sleep_forever()
+        await scan(*arguments)
+
+    monkeypatch.setattr(scanning, "scan", first_never_ends)
+    async with gateway.client() as client:
+        await client.send(type="subscribe", id=1, topic=topic, **{"from": "snapshot"})
+        await until(lambda: gateway.topics.snapshots.statistics().building, "the first scan")
+        kafka.delete(topic)
+        kafka.topic(1, topic, **COMPACTED)
+        kafka.produce(topic, [("a", "3")], 0)
+        found = await until_live(client, Map(await client.expect("subscribed")))
+        assert (found.values, found.next) == ({"a": 3}, {0: 1})
+        kafka.produce(topic, [("a", "4")], 0)
+        await client.expect("record", value=4)
 
 
 async def test_a_topic_made_anew_while_its_snapshot_is_built(kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,8 +129,7 @@ class Topics:
         seq, place = tail.end, tail.positions  # the ends are listed later: of nothing before is the newest wanted
         exposed = self._exposure.find(held.open.name)
         beginning = await self._beginnings.find(held.description, from_, exposed.replay if exposed else True)
-        current = self._held.get(held.open.name) is held and held.open.tails.get(format) is tail
-        if not current or beginning.topic_id != held.description.topic_id:
+        if not self._is_current(held, tail) or beginning.topic_id != held.description.topic_id:
             return None
         if not isinstance(from_, Snapshot) or beginning.live:
             at_hand = isinstance(from_, Latest) and all(beginning.positions.get(p, 0) >= place[p] for p in place)
@@ -141,7 +140,15 @@ class Topics:
         except BaseException:
             lease.release()
             raise
-        return Start(held, tail, seq, beginning, lease)
+        start = Start(held, tail, None, beginning, lease)
+        if self._is_current(held, tail):
+            return start
+        lease.release()
+        return None
+
+    def _is_current(self, held: Held, tail: Tail) -> bool:
+        """It has not been closed, recreated or given up while something was waited for."""
+        return self._held.get(held.open.name) is held and held.open.tails.get(tail.format) is tail
 
     async def _is_compacted(self, held: Held) -> bool:
         """False when it has become another topic. Raises CommandError when it is not compacted, which may have changed,
