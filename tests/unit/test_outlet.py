@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 from tests.gateway import masked
+from tests.plain_door import tcp_pair
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace._fanout import JSON, Subscription, Tail
@@ -40,16 +41,6 @@ class Wired:
         while len(data) < size:
             data += await self.far.recv(size - len(data))
         return data
-
-
-async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
-    with trio.socket.socket() as listener:
-        await listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        far = trio.socket.socket()
-        await far.connect(listener.getsockname())
-        near, _ = await listener.accept()
-    return near, far
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,194 @@
+"""The gateway from its front door to its topics, over a Kafka made of dicts: for tests of what needs no broker.
+
+Real are the door, the clients, the topics and the pump; sockets are connected pairs. Kafka answers at once, unless
+`hold` makes it wait, and has what `produce` was given.
+"""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import trio
+from tests.gateway import Raw, handshake
+from trio.testing import wait_all_tasks_blocked
+
+from tailrace.config import Config, Limits, Topic
+from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.door import Door
+from tailrace.gateway.pump import Pump
+from tailrace.gateway.topics import Topics
+from tailrace.kafka.batch import Batch
+from tailrace.kafka.cluster import Listing
+from tailrace.kafka.topic import Change, TopicDescription, changes
+
+
+async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    """Two sockets that are connected over the loopback."""
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        far = trio.socket.socket()
+        await far.connect(listener.getsockname())
+        near, _ = await listener.accept()
+    return near, far
+
+
+class PlainRecord:
+    """As much of confluent_kafka's Message as an encoder asks for."""
+
+    def __init__(self, topic: str, partition: int, offset: int, value: bytes | None, key: bytes | None) -> None:
+        self._topic, self._partition, self._offset, self._value, self._key = topic, partition, offset, value, key
+
+    def __len__(self) -> int:
+        return len(self._value or b"")
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, 1_763_862_162_044)
+
+    def headers(self) -> None:
+        return None
+
+
+class PlainKafka:
+    """What the cluster answers and the live consumer was told. ends: by topic, of each partition."""
+
+    def __init__(self, ends: dict[str, list[int]]) -> None:
+        self.ends_of = ends
+        self.down = False
+        self.questions: list[str] = []
+        self.assigned: dict[str, int] = {}
+        self._generations = itertools.count(1)
+        self._held: trio.Event | None = None
+
+    @contextlib.contextmanager
+    def hold(self) -> Any:
+        """Nothing is answered within the block."""
+        self._held = trio.Event()
+        try:
+            yield
+        finally:
+            self._held.set()
+            self._held = None
+
+    async def describe(self, name: str) -> TopicDescription:
+        await self._asked("describe")
+        found = self._description(name)
+        if found is None:
+            raise UnknownTopic(name)
+        return found
+
+    async def changes(self, known: Iterable[TopicDescription]) -> list[Change]:
+        await self._asked("changes")
+        before = list(known)
+        return changes(before, {each.name: self._description(each.name) for each in before})
+
+    def _description(self, name: str) -> TopicDescription | None:
+        ends = self.ends_of.get(name)
+        return ends and TopicDescription(name, f"id-of-{name}", tuple(range(len(ends))), False)
+
+    async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        return (await self.listed(name, partitions, Listing.ENDS))[0]
+
+    async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
+        await self._asked("list")
+        if name not in self.ends_of:
+            raise UnknownTopic(name)
+        return [
+            {each: 0 if listing is Listing.BEGINNINGS else self.ends_of[name][each] for each in partitions}
+            for listing in wanted
+        ]
+
+    async def _asked(self, question: str) -> None:
+        self.questions.append(question)
+        if self._held is not None:
+            await self._held.wait()
+        await trio.lowlevel.checkpoint()
+        if self.down:
+            raise KafkaUnavailable("no broker answers")
+
+    def assign(self, topic: str, offsets: Mapping[int, int]) -> int:
+        self.assigned[topic] = next(self._generations)
+        return self.assigned[topic]
+
+    def unassign(self, topic: str) -> None:
+        del self.assigned[topic]
+
+    def pause(self, topic: str) -> None: ...
+
+    def resume(self, topic: str) -> None: ...
+
+
+class House:
+    """A door with everything behind it. Clients are let in by `visit`."""
+
+    def __init__(self, kafka: PlainKafka, config: Config, nursery: trio.Nursery, limit: int) -> None:
+        self.kafka = kafka
+        self._nursery = nursery
+        self._send, receive = trio.open_memory_channel[Batch](100)
+        self.topics = Topics(kafka, kafka, None, config)  # type: ignore[arg-type]
+        self.door = Door(config, self.topics, None, limit)
+        nursery.start_soon(Pump(self.topics, receive, 1 << 30).run)
+
+    def users(self, topic: str) -> int:
+        return sum(held.open.users for held in self.topics.held if held.open.name == topic)
+
+    @contextlib.asynccontextmanager
+    async def knock(self, request: bytes) -> AsyncIterator[Raw]:
+        """A client that has sent its request."""
+        near, far = await tcp_pair()
+        with far:
+            raw = Raw(trio.SocketStream(far))
+            self._nursery.start_soon(self.door.handle, trio.SocketStream(near))
+            await raw.send(request)
+            yield raw
+        await wait_all_tasks_blocked()
+
+    @contextlib.asynccontextmanager
+    async def visit(self, path: str = "/ws") -> AsyncIterator[Raw]:
+        """A client that was let in; on `/ws` it has been welcomed."""
+        async with self.knock(handshake(path)) as raw:
+            await raw.head()
+            if path == "/ws":
+                assert (await raw.message())["type"] == "welcome"
+            await wait_all_tasks_blocked()
+            yield raw
+
+    def end_all(self, topic: str, code: ErrorCode) -> None:
+        """As when a topic goes away under its subscribers."""
+        for held in self.topics.held:
+            if held.open.name == topic:
+                for reading in list(held.readings):
+                    reading.ended(code, "why")
+
+    async def produce(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> None:
+        """Records at the partition's end, as the live consumer hands them over."""
+        end = self.kafka.ends_of[topic][partition]
+        records = [PlainRecord(topic, partition, end + at, value, key) for at, value in enumerate(values)]
+        self.kafka.ends_of[topic][partition] += len(values)
+        await self._send.send(Batch(records={topic: records}, generation={topic: self.kafka.assigned[topic]}))
+        await wait_all_tasks_blocked()
+
+
+@contextlib.asynccontextmanager
+async def house(limit: int = 100, *, limits: Limits | None = None, **ends: list[int]) -> AsyncIterator[House]:
+    """ends: of each topic's partitions. All of them are exposed, and `gone`, which does not exist."""
+    config = Config(topics={name: Topic() for name in [*ends, "gone"]}, limits=limits or Limits())
+    async with trio.open_nursery() as nursery:
+        yield House(PlainKafka(ends), config, nursery, limit)
+        nursery.cancel_scope.cancel()
