@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 import trio
 from structlog.testing import capture_logs
-from tests.gateway import Raw, handshake
+from tests.gateway import Raw, handshake, until
 from tests.plain_door import House, house
 from trio.testing import wait_all_tasks_blocked
 
@@ -138,7 +138,7 @@ async def test_many_who_ask_at_once_share_the_questions() -> None:
 
         for _ in range(100):
             nursery.start_soon(stream)
-        await wait_all_tasks_blocked()
+        await until(lambda: len(told) == 100)
         assert told == [{"0": 3, "1": 4}] * 100
         assert place.users("orders") == 100
         assert place.kafka.questions.count("describe") == 1
