@@ -133,6 +133,9 @@ class PlainKafka:
 
     def resume(self, topic: str) -> None: ...
 
+    def forget(self, name: str) -> None:
+        """Of the blocks: none are read back here."""
+
 
 class House:
     """A door with everything behind it. Clients are let in by `visit`."""
@@ -141,7 +144,7 @@ class House:
         self.kafka = kafka
         self._nursery = nursery
         self._send, receive = trio.open_memory_channel[Batch](100)
-        self.topics = Topics(kafka, kafka, None, config)  # type: ignore[arg-type]
+        self.topics = Topics(kafka, kafka, kafka, config)  # type: ignore[arg-type]
         self.door = Door(config, self.topics, None, limit)
         nursery.start_soon(Pump(self.topics, receive, 1 << 30).run)
 
