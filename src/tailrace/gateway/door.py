@@ -19,6 +19,8 @@ from tailrace.core.session import Session, Terms
 from tailrace.core.stream_target import PATH
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.client import Client
+from tailrace.gateway.echo import PATH as ECHO_PATH
+from tailrace.gateway.echo import EchoClient, echo_enabled, echo_guard
 from tailrace.gateway.presence import Gone, while_present
 from tailrace.gateway.stream import StreamClient, format_of
 from tailrace.gateway.topics import Start, Topics
@@ -48,6 +50,7 @@ class Door:
         self._page = page
         self._limit = limit
         self._inside = 0
+        self._echo = echo_enabled()
         self.connections: set[Connection] = set()
         self.draining = False
 
@@ -75,6 +78,9 @@ class Door:
             head_only = head.method == "HEAD"
             if head.path == "/ws":
                 return self._multiplexed(stream, head, self._admit(head))
+            if head.path == ECHO_PATH and self._echo:
+                request = self._admit(head).request(None)
+                return Visit(head.path, Replay(stream, request, head.behind), echo_guard(), None, EchoClient())
             if head.path.startswith(PATH):
                 return await self._single(stream, head, self._admit(head))
             answer = None if self._page is None else self._page.answer(head)
@@ -163,7 +169,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     stream: Replay
     guard: Guard
     subprotocol: str | None
-    client: Client | StreamClient
+    client: Client | StreamClient | EchoClient
 
 
 def remote_of(sock: trio.socket.SocketType) -> str:
