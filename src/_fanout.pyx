@@ -230,6 +230,7 @@ cdef struct Cursor:
     int32_t goals_left
     bint conflated           # it wants the newest record of each key
     bint rests               # and a rest after each round
+    int64_t rested           # `delivered` when it last rested: more since then is a round
     Stretch_* stretch        # while S_READING
     int64_t upto             # offset at which it leaves the stretch
     int32_t hole             # partition of the hole it met in a stretch; -1: in the tail
@@ -625,7 +626,7 @@ cdef void drop(Cursor* cursor, int state) noexcept nogil:
     link_remove(&cursor.in_tail)
     link_remove(&cursor.in_wire)
     link_remove(&cursor.in_stretch)
-    if not reading and (state == S_HOLED or state == S_ARRIVED):
+    if not reading and (state == S_HOLED or state == S_ARRIVED or state == S_RESTING):
         link_append(&cursor.tail.behind, &cursor.in_tail)
     cursor.state = state
     cursor.told = False
@@ -903,13 +904,22 @@ cdef void at_end(Cursor* cursor) noexcept nogil:
         drop(cursor, S_ARRIVED)
 
 
+cdef inline bint had_round(Cursor* cursor) noexcept nogil:
+    return cursor.rests and cursor.delivered > cursor.rested
+
+
+cdef void rest(Cursor* cursor) noexcept nogil:
+    """It has had a round: its owner is told, and says when the next may be (`round`)."""
+    cursor.rested = cursor.delivered
+    drop(cursor, S_RESTING)
+
+
 cdef void go_live(Cursor* cursor) noexcept nogil:
-    """It has had everything: the group's passes serve it from here; or it rests, until its next round."""
+    """It has had everything: the group's passes serve it from here; or, after a round, it rests."""
     link_remove(&cursor.in_tail)
     link_remove(&cursor.in_wire)
-    if cursor.rests:
-        cursor.state = S_RESTING
-        link_append(&cursor.tail.behind, &cursor.in_tail)
+    if had_round(cursor):
+        rest(cursor)
         return
     cursor.state = S_LIVE
     if cursor.goals_left:
@@ -1018,6 +1028,8 @@ cdef size_t serve_live(Cursor* cursor, int64_t upto, bint gathered) noexcept nog
         offered = serve_blocks(cursor, <size_t>-1 // 2)
     if cursor.state == S_LIVE and (cursor.wire.refused or cursor.wire.error):
         fall_behind(cursor)
+    elif cursor.state == S_LIVE and had_round(cursor):
+        rest(cursor)
     return offered
 
 
@@ -1213,7 +1225,7 @@ cdef class Line:
         return taken
 
     def take_dropped(self):
-        """Its subscriptions that cannot go on by themselves (state FALLEN, HOLED or ARRIVED) and were not yet told of."""
+        """Its subscriptions that cannot go on by themselves (state FALLEN, HOLED, ARRIVED or RESTING) and were not yet told of."""
         cdef Link* link = self.wire.cursors.after
         cdef Cursor* cursor
         cdef list found = []
@@ -1222,7 +1234,7 @@ cdef class Line:
         self.wire.dropped = 0
         while link != &self.wire.cursors:
             cursor = <Cursor*>link.item
-            if not cursor.told and cursor.state in (S_FALLEN, S_HOLED, S_ARRIVED):
+            if not cursor.told and cursor.state in (S_FALLEN, S_HOLED, S_ARRIVED, S_RESTING):
                 cursor.told = True
                 (<Subscription>cursor.owner).stretch = None
                 found.append(<object>cursor.owner)
@@ -1912,19 +1924,17 @@ cdef class Subscription:
     def conflate(self, bint rests):
         """From here on deliver in rounds: of the records since the last, the newest of each key, and all without one.
 
-        rests: it waits for `round` after each. Else a round is whenever the connection can take one.
+        A round is whenever the connection can take one. rests: after each it is RESTING, which its owner is told, until `round`.
         """
-        cdef Cursor* cursor = &self.cursor
-        cursor.conflated = True
-        cursor.rests = rests
-        if rests and cursor.state == S_LIVE:
-            cursor.seq = place(cursor)
-            go_live(cursor)
+        self.cursor.conflated = True
+        self.cursor.rests = rests
+        self.cursor.rested = self.cursor.delivered
 
     def round(self):
-        """From RESTING: deliver what has come since the last round. Take the tail's woken afterwards."""
-        if self.cursor.state == S_RESTING and self.cursor.seq < self.tail.tail.end:
-            fall_behind(&self.cursor)
+        """From RESTING: deliver what has come since the last round, or, if nothing has, what comes next. Take the tail's woken
+        afterwards."""
+        if self.cursor.state == S_RESTING:
+            self._join(self.cursor.seq)
             self.tail._collect_wakes()
 
     def waits(self, size_t limit):
@@ -1973,6 +1983,7 @@ cdef class Subscription:
         cursor.floors = 0
         cursor.goals = cursor.goals_left = 0
         cursor.conflated = cursor.rests = False
+        cursor.rested = 0
         cursor.stretch = NULL
         cursor.upto = 0
         cursor.keys_count = 0

@@ -55,3 +55,17 @@ async def test_many_do_not_read(kafka: Broker) -> None:
         assert waiting[0] == 0
         assert waiting[1] > 0
         assert waiting[-1] <= size + 1000
+
+
+async def test_a_round_comes_at_once_and_the_next_not_before_its_time(kafka: Broker) -> None:
+    """A ticker that was quiet is shown without delay; behind that, an hour is an hour, also for another key."""
+    topic = kafka.topic()
+    async with running(kafka) as gateway, gateway.client() as client:
+        await client.subscribe(topic, id=1, slow="latest", interval_ms=3_600_000)
+        await client.subscribe(topic, id=2)
+        kafka.produce(topic, [(b"a", b"1")])
+        assert {(await client.expect("record", offset=0))["id"] for _ in range(2)} == {1, 2}
+        kafka.produce(topic, [(b"b", b"2")])
+        assert (await client.expect("record", offset=1))["id"] == 2
+        kafka.produce(topic, [(b"a", b"3")])
+        assert (await client.expect("record", offset=2))["id"] == 2

@@ -305,20 +305,41 @@ def test_a_jump_leaves_out_what_lies_between_and_tells_from_where(connect):
     assert texts(client.read())[before:] == more
 
 
+def rested(client) -> list[Subscription]:
+    return [one for one in client.line.take_dropped() if one.state == RESTING]
+
+
 def test_a_round_sends_the_newest_of_each_key_and_all_without_one_in_order(connect):
     client, tail = connect(), Tail(VALUE, [0])
     subscription = Subscription(client.line, tail, 7)
     subscription.conflate(True)
-    for offset, key in enumerate([b"a", b"b", None, b"a", None, b"c", b"b"]):
+    tail.append(1, b"first", 0, 0, b"a")
+    serve(tail)
+    assert (texts(client.read()), subscription.state) == ([b"first"], RESTING), "it comes at once"
+    assert (rested(client), rested(client)) == ([subscription], []), "the owner is told once"
+    for offset, key in enumerate([b"a", b"b", None, b"a", None, b"c", b"b"], 1):
         tail.append(1, b"%d" % offset, 0, offset, key)
     serve(tail)
-    assert (subscription.state, client.read()) == (RESTING, [])
+    assert (subscription.state, len(client.read())) == (RESTING, 1)
     subscription.round()
-    assert tail.take_woken() == [client]
-    assert texts(client.drain(_fanout)) == [b"2", b"3", b"4", b"5", b"6"]
-    assert (subscription.state, subscription.positions) == (RESTING, {0: 7})
-    subscription.round()
-    assert tail.take_woken() == [], "nothing has come since"
+    assert client in tail.take_woken()
+    assert texts(client.drain(_fanout))[1:] == [b"3", b"4", b"5", b"6", b"7"]
+    assert (subscription.state, subscription.positions) == (RESTING, {0: 8})
+    assert rested(client) == [subscription]
+
+
+@pytest.mark.parametrize("keys", [None, frozenset([b"a"]), frozenset([b"a", b"b"])])
+def test_who_has_rested_gets_what_comes_next_at_once(connect, keys):
+    client, tail = connect(), Tail(VALUE, [0])
+    subscription = Subscription(client.line, tail, 7, keys)
+    subscription.conflate(True)
+    for offset in range(3):
+        tail.append(1, b"%d" % offset, 0, offset, b"a")
+        serve(tail)
+        assert texts(client.drain(_fanout))[offset:] == [b"%d" % offset]
+        assert rested(client) == [subscription]
+        subscription.round()
+        assert (len(client.drain(_fanout)), subscription.state) == (offset + 1, LIVE), "nothing has come since"
 
 
 @pytest.mark.parametrize("keys", [None, frozenset([b"a"]), frozenset([b"a", b"b"])])
@@ -352,8 +373,9 @@ def test_a_resting_subscription_that_is_evicted_is_read_back(connect):
     client, tail = connect(), Tail(VALUE, [0], 16)
     subscription = Subscription(client.line, tail, 7)
     subscription.conflate(True)
-    feed(tail, 3)
+    feed(tail, 1)
     serve(tail)
+    feed(tail, 3)
     while tail.evict():
         pass
-    assert (subscription.state, subscription.positions) == (FALLEN, {0: 0})
+    assert (subscription.state, subscription.positions) == (FALLEN, {0: 1})

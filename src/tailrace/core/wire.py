@@ -7,7 +7,7 @@ wire_msgpack.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -52,7 +52,7 @@ class SubscribeWire(Wire):
     """`subscribe` but for its keys."""
 
     topic: str
-    from_: Literal["latest", "earliest", "snapshot"] | Start = field(name="from", default="latest")
+    from_: str | Start = field(name="from", default="latest")
     slow: Slow = Slow.WAIT
     interval_ms: Interval | UnsetType = UNSET
 
@@ -62,7 +62,7 @@ class SubscribeWire(Wire):
         return commands.Subscribe(
             self.id,
             check_topic_name(self.topic),
-            _BY_NAME[self.from_] if isinstance(self.from_, str) else self._start(self.from_),
+            _named(self.from_) if isinstance(self.from_, str) else self._start(self.from_),
             self.wanted_keys(),
             self.slow,
             0 if self.interval_ms is UNSET else self.interval_ms,
@@ -139,6 +139,17 @@ def epoch_ms(time: int | str) -> int:
     if milliseconds < 0:
         raise ValueError("`timestamp` is before 1970")
     return milliseconds
+
+
+def _named(name: str) -> From:
+    """A place that is a word, or a time as it is; ValueError when it is neither."""
+    place = _BY_NAME.get(name)
+    if place is not None:
+        return place
+    try:
+        return commands.Timestamp(epoch_ms(name))
+    except ValueError:
+        raise ValueError(f"`from` is one of {', '.join(_BY_NAME)}, an RFC 3339 time or an object") from None
 
 
 def without_repeats(pairs: list[tuple[int, int]]) -> dict[int, int]:

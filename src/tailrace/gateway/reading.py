@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import trio
 
-from tailrace._fanout import ARRIVED, BEHIND, CLOSED, FALLEN, HOLED, VALUE, Stretch, Subscription, Tail
+from tailrace._fanout import ARRIVED, BEHIND, FALLEN, HOLED, RESTING, VALUE, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
@@ -69,6 +69,7 @@ class Reading:
         "_interval",
         "_owner",
         "_reading",
+        "_rest_until",
         "_snapshot",
         "_straight_on",
         "_subscription",
@@ -106,9 +107,8 @@ class Reading:
         if slow in (Slow.SKIP, Slow.CLOSE):
             self._held.impatient.add(self)
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
+        self._rest_until = 0.0  # the earliest time of the next round
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
-        if self._interval:
-            owner.outlet.start_soon(self._rounds)
 
     def _begin(
         self,
@@ -201,6 +201,9 @@ class Reading:
             self._conflate(subscription)
             subscription.go_on()
             wake(subscription.tail)
+        elif subscription.state == RESTING:
+            self._rest_until = trio.current_time() + self._interval
+            self._owner.outlet.start_soon(self._rest)
         elif subscription.state == HOLED and self.format == VALUE:  # too large; it has no words for that
             self._hole(subscription)
         elif subscription.state == HOLED:
@@ -277,6 +280,8 @@ class Reading:
         if self._snapshot is not None and not await self._until_built(self._snapshot):
             return
         while True:
+            if self._rest_until > trio.current_time():  # evicted between two rounds: what it missed is the next one
+                await trio.sleep_until(self._rest_until)
             await self._owner.outlet.clear()
             subscription = self._subscription
             if subscription.state != FALLEN:
@@ -385,12 +390,12 @@ class Reading:
 
     # ----------------------------------------------------------------------------------------------- now and then
 
-    async def _rounds(self) -> None:
-        """Deliver what has come, `interval_ms` apart."""
-        while self._subscription.state != CLOSED:
-            await trio.sleep(self._interval)
-            self._subscription.round()
-            wake(self._subscription.tail)
+    async def _rest(self) -> None:
+        """Between two rounds of a conflated subscription: `interval_ms` behind the last, the next may be."""
+        subscription = self._subscription
+        await trio.sleep_until(self._rest_until)
+        subscription.round()
+        wake(subscription.tail)
 
     def tell_place(self) -> None:
         """The place moved though no record came (a rare key): tell it, so that a client that resumes need not read
