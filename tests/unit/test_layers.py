@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "errors", "disconnect", "units", "address", "printable", "config", "configuration"),
     "core": ("core", "_fanout", "demo", "client"),
-    "edges": ("kafka", "http", "websocket", "console"),
+    "edges": ("kafka", "http", "tls", "websocket", "console"),
     "gateway": ("gateway",),
     "entry": ("cli", "__main__"),
 }

@@ -30,8 +30,14 @@ from tailrace.http.origin import origin_allowed
 from tailrace.http.refusal import DRAINING, FULL, NOT_FOUND, ORIGIN_NOT_ALLOWED, Refused, refusal_for
 from tailrace.http.static import StaticFiles
 from tailrace.http.upgrade import Upgrade, choose_subprotocol, upgrade
+from tailrace.tls.certificates import Certificates
+from tailrace.tls.stream import TlsStream, secured
 from tailrace.websocket.connection import Connection, converse
 from tailrace.websocket.guard import Guard
+from tailrace.websocket.outlet import Outlet
+from tailrace.websocket.secure import SecureOutlet
+
+Accepted = trio.SocketStream | TlsStream
 
 CODECS = {codec.name: codec for codec in (JSON_CODEC, MSGPACK_CODEC)}
 RETRY_SECONDS = 2  # suggested while Kafka does not answer, the gateway drains or is full
@@ -40,9 +46,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Door:
-    """Lets clients in. connections: those who talk now; `draining` refuses newcomers; limit: of open connections."""
+    """Lets clients in. connections: those who talk now; `draining` refuses newcomers; limit: of open connections.
 
-    def __init__(self, config: Config, topics: Topics, page: StaticFiles | None, limit: int) -> None:
+    certificates: for TLS; None: none is spoken.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        page: StaticFiles | None,
+        limit: int,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._config = config
         self._topics = topics
         self._exposure = Exposure(config.topics)
@@ -51,23 +67,27 @@ class Door:
         self._limit = limit
         self._inside = 0
         self._echo = echo_enabled()
+        self._certificates = certificates
         self.connections: set[Connection] = set()
         self.draining = False
 
-    async def handle(self, stream: trio.SocketStream) -> None:
+    async def handle(self, transport: trio.SocketStream) -> None:
         """Serve one socket and close it."""
         self._inside += 1
+        stream: Accepted | None = transport
         try:
-            visit = await self._receive(stream)
-            if visit is not None:
-                await self._converse(stream.socket, visit)
+            if self._certificates is not None:
+                stream = await secured(transport, self._certificates, self._config.limits.handshake_timeout or 1e9)
+            visit = None if stream is None else await self._receive(stream)
+            if stream is not None and visit is not None:
+                await self._converse(stream, visit)
         except Exception:  # noqa: BLE001  costs this connection, not the gateway
             _log.exception("a connection failed, by a fault of ours")
         finally:
             self._inside -= 1
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(stream or transport)
 
-    async def _receive(self, stream: trio.SocketStream) -> "Visit | None":
+    async def _receive(self, stream: Accepted) -> "Visit | None":
         """The conversation that is asked for; None when the request has been answered, or nobody is there.
 
         The head is forgotten on the way out: a conversation may last for days, and need not keep 2 KiB of cookies.
@@ -104,14 +124,14 @@ class Door:
             raise Refused(FULL.after(RETRY_SECONDS))
         return asked
 
-    def _multiplexed(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> "Visit":
+    def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
         limits, chases = self._config.limits, self._config.catchup.max_per_connection
         client = Client(Session(codec, self._terms), self._topics, limits, chases)
         return self._visit(stream, head, asked.request(chosen), chosen, frozenset({codec.opcode}), client)
 
-    async def _single(self, stream: trio.SocketStream, head: Head, asked: Upgrade) -> "Visit":
+    async def _single(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
         """The positions are fixed before the handshake is answered."""
         chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
         request, start = await while_present(stream.socket, partial(self._start, head))
@@ -120,7 +140,7 @@ class Door:
 
     def _visit(
         self,
-        stream: trio.SocketStream,
+        stream: Accepted,
         head: Head,
         request: bytes,
         subprotocol: str | None,
@@ -144,16 +164,19 @@ class Door:
         except KafkaUnavailable as error:
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, str(error)).after(RETRY_SECONDS)) from None
 
-    async def _converse(self, sock: trio.socket.SocketType, visit: "Visit") -> None:
-        client, remote = visit.client, remote_of(sock)
+    async def _converse(self, stream: Accepted, visit: "Visit") -> None:
+        client, remote = visit.client, remote_of(stream.socket)
 
         async def talk(connection: Connection) -> None:
             self.connections.add(connection)
             _log.debug("connected", connection=connection.id, remote=remote, path=visit.path)
             await client.talk(connection)
 
+        outlet = partial(SecureOutlet, seal=stream) if isinstance(stream, TlsStream) else Outlet
         try:
-            connection = await converse(visit.stream, sock, remote, visit.guard, visit.subprotocol, talk)
+            connection = await converse(
+                visit.stream, stream.socket, remote, visit.guard, visit.subprotocol, talk, outlet
+            )
         finally:
             client.release()
         self.connections.discard(connection)

@@ -347,7 +347,7 @@ class Reading:
         """Feed the block that follows, when it is there and nothing has to be decided: not to wake the chase saves
         the time of sending a hundred records. False when it has to be woken."""
         subscription, partition = self._subscription, self._reading
-        if self._straight_on == 0 or self._snapshot is not None or self._owner.outlet.line.waiting_bytes:
+        if self._straight_on == 0 or self._snapshot is not None or self._owner.outlet.waiting_bytes:
             return False
         offset = subscription.positions[partition]
         if offset >= subscription.tail.start_positions[partition] or offset >= self._goal.get(partition, offset + 1):

@@ -28,6 +28,8 @@ CLOSE_READ_BYTES = 1024 * 1024  # read away meanwhile, so that our close frame i
 CLOSE = 0x8
 LOST = Disconnect(1006, "lost")  # RFC 6455 7.1.5: the connection ended without a close frame
 
+MakeOutlet = Callable[[trio.abc.Stream, trio.socket.SocketType, Guard, trio.Nursery], Outlet]
+
 _log = structlog.get_logger(__name__)
 _instance = os.urandom(3).hex()
 _numbers = itertools.count(1)
@@ -134,11 +136,11 @@ class Connection:
                 self.outlet.post(close_frame(ending))
             with trio.move_on_after(CLOSE_SECONDS, shield=True) as goodbye:
                 await self.outlet.drain()
-                self._socket.shutdown(trio.socket.SHUT_WR)
+                self.outlet.finish()
                 await self._read_away()
             if goodbye.cancelled_caught:
                 self.outlet.reset()
-        except OSError:
+        except (OSError, trio.BrokenResourceError):
             pass  # gone already: there is nobody to say goodbye to
         finally:
             self._socket.close()
@@ -147,7 +149,7 @@ class Connection:
         """Until the client's close frame or its end of file. What it still said is nobody's."""
         left = CLOSE_READ_BYTES
         while left > 0 and not self.outlet.guard.closed:
-            data = await self._socket.recv(16384)
+            data = await self.outlet.receive_raw(16384)
             if not data:
                 return
             left -= len(data)
@@ -167,16 +169,18 @@ async def converse(
     guard: Guard,
     subprotocol: str | None,
     talk: Callable[[Connection], Awaitable[None]],
+    outlet: MakeOutlet = Outlet,
 ) -> Connection:
     """Shake hands, let `talk` have the connection, and close it, whatever happens: the connection, with its ending
     named.
 
-    stream: gives the handshake to trio-websocket, then what the socket gives. Raises nothing but Cancelled.
+    stream: gives the handshake to trio-websocket, then what the socket gives; outlet: what frames leave through. Raises
+    nothing but Cancelled.
     """
     connection: Connection | None = None
     try:
         async with trio.open_nursery() as nursery:
-            connection = Connection(Outlet(stream, sock, guard, nursery), sock, remote, nursery)
+            connection = Connection(outlet(stream, sock, guard, nursery), sock, remote, nursery)
             try:
                 await connection.handshake(subprotocol)
                 await talk(connection)

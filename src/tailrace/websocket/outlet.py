@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from tailrace._fanout import BLOCKED, BROKEN, DONE, Line, Subscription
+from tailrace._fanout import BLOCKED, BROKEN, DONE, MORE, Line, Subscription
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.turns import turns
 
@@ -55,6 +55,8 @@ class Outlet(trio.abc.Stream):
         "on_dropped",
     )
 
+    direct = True  # the core sends by itself; secure.py: it may not
+
     def __init__(
         self, stream: trio.abc.Stream, sock: trio.socket.SocketType, guard: Guard, nursery: trio.Nursery
     ) -> None:
@@ -66,7 +68,7 @@ class Outlet(trio.abc.Stream):
         self._telling = self._again = False
         self._room: trio.Event | None = None
         self.guard = guard
-        self.line = Line(sock.fileno(), owner=self)
+        self.line = Line(sock.fileno(), self.direct, self)
         self.close_sent: int | None = None
         self.on_dropped: Callable[[list[Subscription]], None] | None = None
         self.on_close: Callable[[], object] | None = None
@@ -139,13 +141,13 @@ class Outlet(trio.abc.Stream):
 
     async def room(self) -> None:
         """Wait until few enough bytes wait, so that a client that asks and never reads is asked to read."""
-        while self.line.waiting_bytes > ROOM_BYTES and not self.line.error:
+        while self.waiting_bytes > ROOM_BYTES and not self.line.error:
             await self._written()
         await trio.lowlevel.checkpoint()
 
     async def clear(self) -> None:
         """Wait until nothing waits, or the connection is gone."""
-        while self.line.waiting_bytes and not self.line.error:
+        while self.waiting_bytes and not self.line.error:
             await self._written()
         await trio.lowlevel.checkpoint()
 
@@ -160,7 +162,10 @@ class Outlet(trio.abc.Stream):
         if self._telling:  # by the writer itself, which goes on
             self._again = True
         else:
-            self.start_soon(self._write)
+            self._start_writer()
+
+    def _start_writer(self) -> None:
+        self.start_soon(self._write)
 
     def start_soon(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
         """A task that ends with the connection; none is started once that has begun, whoever asks for it."""
@@ -176,22 +181,31 @@ class Outlet(trio.abc.Stream):
         everyone = turns()
         while True:
             await everyone.take()
-            self._tell_dropped()
-            found = self.line.flush(FLUSH_BYTES)
-            if self._room is not None:  # whoever waits looks for himself how much has left
-                self._room.set()
-                self._room = None
+            found = self._advance()
             if found in (DONE, BROKEN):
-                self._telling, self._again = True, False
-                self._tell_dropped()
-                self._telling = False
-                if self._again:
-                    continue
                 return
             if found == BLOCKED:
                 await trio.lowlevel.wait_writable(self._socket)
             else:
                 await trio.lowlevel.checkpoint()
+
+    def _advance(self) -> int:
+        """A writer's step, and all that is told of it. DONE, BROKEN: the writer ends here; as `Line.flush` else."""
+        self._tell_dropped()
+        found = self._step()
+        if self._room is not None:  # whoever waits looks for himself how much has left
+            self._room.set()
+            self._room = None
+        if found in (DONE, BROKEN):
+            self._telling, self._again = True, False
+            self._tell_dropped()
+            self._telling = False
+            if self._again:
+                return MORE
+        return found
+
+    def _step(self) -> int:
+        return self.line.flush(FLUSH_BYTES)
 
     def _tell_dropped(self) -> None:
         dropped = self.line.take_dropped()
@@ -199,19 +213,35 @@ class Outlet(trio.abc.Stream):
             self.on_dropped(dropped)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Committed bytes that the kernel has not taken."""
+        return self.line.waiting_bytes
+
+    @property
     def unacknowledged_bytes(self) -> int:
         """Committed bytes that the client's kernel has not acknowledged."""
-        return self.line.waiting_bytes + unsent_or_unacknowledged(self._socket)
+        return self.line.waiting_bytes + self._in_flight()
 
     @property
     def acknowledged_bytes(self) -> int:
         """Bytes that the client's kernel has acknowledged, the handshake's left out."""
-        return self.line.sent_bytes - unsent_or_unacknowledged(self._socket)
+        return self.line.sent_bytes - self._in_flight()
+
+    def _in_flight(self) -> int:
+        return unsent_or_unacknowledged(self._socket)
 
     async def drain(self) -> None:
         """Wait until everything that was committed has left, or the connection is gone. No subscription may be left."""
-        while self.line.flush(FLUSH_BYTES) not in (DONE, BROKEN):
+        while self._step() not in (DONE, BROKEN):
             await trio.lowlevel.wait_writable(self._socket)
+
+    def finish(self) -> None:
+        """No more is sent: the client hears the end of file. OSError or BrokenResourceError when it is gone."""
+        self._socket.shutdown(trio.socket.SHUT_WR)
+
+    async def receive_raw(self, max_bytes: int) -> bytes:
+        """What comes in, past nobody: for the end of a conversation. Raises as `finish`."""
+        return await self._socket.recv(max_bytes)
 
     def reset(self) -> None:
         """Give the connection up at once: the client's kernel hears RST, nothing that waits is sent."""

@@ -1,0 +1,5 @@
+"""TLS for the public listener, and the only place that imports ssl for the server's side.
+
+certificates.py   three files to a context for handshakes that begin now; read again on SIGHUP
+stream.py         one connection's TLS over its socket
+"""

@@ -1,0 +1,151 @@
+"""One connection's TLS over its socket: OpenSSL between two buffers in memory, the socket's side of it is ours.
+
+Rules: sending never waits (`write` seals, `flush` offers to the kernel what it takes), so the connection's one writer
+decides when to wait, as for bare TCP; `send_all` is for whoever is alone with the stream. Reading may have to answer
+(a key update): a peer that makes us talk and does not read is given up after ANSWERS_BYTES. The arithmetic of a
+handshake runs in a thread. Not trio.SSLStream: its every send waits and locks, 3 times the cost of this one.
+"""
+
+import os
+import ssl
+
+import trio
+
+from tailrace.tls.certificates import Certificates
+
+RECEIVE_BYTES = 65536  # off the socket at a time: four records
+ANSWERS_BYTES = 16 * 1024  # of TLS's own making that the client leaves unread
+
+
+class TlsStream(trio.abc.Stream):
+    """The server's side, over an accepted socket. Raises as any trio stream does, whatever TLS has to say about it."""
+
+    __slots__ = ("_in", "_out", "_ssl", "_transport", "_unsent", "added_bytes", "socket")
+
+    def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext) -> None:
+        self._transport = transport
+        self.socket = transport.socket
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._in, self._out, server_side=True)
+        self._unsent = memoryview(b"")
+        self.added_bytes = 0  # by the last `write`
+
+    async def do_handshake(self, turns: trio.CapacityLimiter) -> None:
+        """turns: how many calculate at the same time. Raises BrokenResourceError when it fails, alert sent."""
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._ssl.do_handshake, limiter=turns)
+            except ssl.SSLWantReadError:
+                await self._send_unsent()
+                if not await self._feed():
+                    raise trio.BrokenResourceError from None
+            except ssl.SSLError as error:
+                self.flush()
+                raise trio.BrokenResourceError(error.reason) from None
+            else:
+                await self._send_unsent()
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """A client that ends the connection without TLS's goodbye has ended it all the same: most do."""
+        while True:
+            try:
+                data = self._ssl.read(RECEIVE_BYTES if max_bytes is None else max_bytes)
+            except ssl.SSLWantReadError:
+                data = None
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                data = b""
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError(error.reason) from None
+            self._answered()
+            if data is not None:
+                await trio.lowlevel.checkpoint()
+                return data
+            await self._feed()
+
+    async def _feed(self) -> bool:
+        data = await self._transport.receive_some(RECEIVE_BYTES)
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+        return bool(data)
+
+    def _answered(self) -> None:
+        """Reading may have put something into the way out."""
+        if not self.flush() and self._out.pending > ANSWERS_BYTES:
+            raise trio.BrokenResourceError("it asks for answers and does not read them")
+
+    def write(self, data: bytes) -> bool:
+        """Seal all of it and offer it to the kernel; whether nothing is left. Raises BrokenResourceError."""
+        try:
+            before = self._out.pending
+            self._ssl.write(data)
+            self.added_bytes = self._out.pending - before - len(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(error.reason) from None
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Offer what is left to the kernel again; whether nothing is. Raises BrokenResourceError."""
+        while True:
+            if not self._unsent:
+                if not self._out.pending:
+                    return True
+                self._unsent = memoryview(self._out.read())
+            try:
+                took = os.write(self.socket.fileno(), self._unsent)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+            self._unsent = self._unsent[took:]
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Sealed bytes that the kernel has not taken."""
+        return len(self._unsent) + self._out.pending
+
+    def finish(self) -> None:
+        """No more is sent: TLS's goodbye, as far as the kernel takes it at once, and the end of file behind it."""
+        try:
+            self._ssl.unwrap()
+        except ssl.SSLError:
+            pass  # the client has not said its own yet
+        if self.flush():
+            self.socket.shutdown(trio.socket.SHUT_WR)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if data:
+            self.write(bytes(data))
+        await self._send_unsent()
+
+    async def _send_unsent(self) -> None:
+        while not self.flush():
+            await trio.lowlevel.wait_writable(self.socket)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._send_unsent()
+
+    async def aclose(self) -> None:
+        """Says goodbye if that needs no waiting."""
+        try:
+            if self.socket.fileno() >= 0:
+                self.finish()
+        except (OSError, trio.BrokenResourceError):
+            pass
+        await self._transport.aclose()
+
+
+async def secured(transport: trio.SocketStream, certificates: Certificates, timeout: float) -> TlsStream | None:
+    """The stream after a handshake of at most `timeout` seconds; None when it failed, and the socket is closed."""
+    stream = TlsStream(transport, certificates.context)
+    with trio.move_on_after(timeout):
+        try:
+            await stream.do_handshake(certificates.turns)
+            return stream
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+    await trio.aclose_forcefully(transport)
+    return None
