@@ -99,7 +99,7 @@ def test_faults_are_told_one_a_line_and_exit_2(command: list[str], tmp_path: Pat
         (["--set", "a\x1b[2Jb.c=1"], "--set a\\x1b[2Jb.c: expected SECTION.KEY=VALUE"),
         (["--set", 'kafka."bootstrap.severs"=x'], 'kafka."bootstrap.severs" (--set): '),
         (["--set", 'kafka."group.id"=x'], 'kafka."group.id" (--set): cannot be set'),
-        (["--workers", "2"], "--workers: more than 1 is not available"),
+        (["--workers", "257"], "--workers: 257 is more than 256"),
         (["--workers", "0"], '--workers: "0" is not a number of processes'),
         (["--set", "rules=[{topics=['a'], allow=[]}]"], "rules (--set): not available in"),
     ],

@@ -18,7 +18,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "errors", "disconnect", "units", "address", "printable", "config", "configuration"),
     "core": ("core", "_fanout", "demo", "client"),
     "edges": ("kafka", "http", "tls", "websocket", "console"),
-    "gateway": ("gateway",),
+    "gateway": ("gateway", "workers"),
     "entry": ("cli", "__main__"),
 }
 RANK = {part: rank for rank, parts in enumerate(LAYERS.values()) for part in parts}

@@ -12,6 +12,8 @@ from tailrace.errors import ConfigError
 
 Path = tuple[str, ...]
 
+MOST_WORKERS = 256  # a slip of the finger is not to start ten thousand processes
+
 
 def run(arguments: Namespace) -> int:
     """Serves until SIGTERM or SIGINT; 0 after a drain."""
@@ -19,9 +21,15 @@ def run(arguments: Namespace) -> int:
     logs.configure(config.log)
     import trio  # these two here, so that `config` does without the gateway
 
-    from tailrace.gateway.server import serve
+    workers = int(arguments.workers)
+    if workers > 1:
+        from tailrace.workers.fleet import supervise
 
-    trio.run(functools.partial(serve, config, console=config.listen.console))
+        trio.run(supervise, config, workers)
+    else:
+        from tailrace.gateway.server import serve
+
+        trio.run(functools.partial(serve, config, console=config.listen.console))
     return 0
 
 
@@ -60,5 +68,5 @@ def not_yet(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, s
 def _workers(written: str) -> Iterator[str]:
     if not written.isascii() or not written.isdigit() or int(written) < 1:
         yield f'--workers: "{written}" is not a number of processes'
-    elif int(written) > 1:
-        yield f"--workers: more than 1 is not available in {__version__}"
+    elif int(written) > MOST_WORKERS:
+        yield f"--workers: {written} is more than {MOST_WORKERS}: one for each core is enough"

@@ -18,6 +18,7 @@ import random
 import resource
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -33,7 +34,7 @@ from tailrace.gateway.door import Door
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
-from tailrace.http.admin import Readiness, livez, readyz, serve_admin
+from tailrace.http.admin import Readiness, Routes, livez, readyz, serve_admin
 from tailrace.http.static import StaticFiles
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
@@ -64,11 +65,14 @@ async def serve(
     config: Config,
     *,
     console: bool = False,
+    public: list[trio.SocketListener] | None = None,
+    admin: Callable[[Routes], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the gateway until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once it listens.
 
-    console: serve the page. OSError when an address cannot be listened on.
+    console: serve the page. public: listeners to use in place of `listen.address`; admin: serves the admin routes
+    until cancelled, in place of the admin listener. OSError when an address cannot be listened on.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     most = raise_descriptor_limit()
@@ -80,8 +84,9 @@ async def serve(
     topics = Topics(live, cluster, blocks, config)
     page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
     door = Door(config, topics, page, limit)
-    public = await listen(config.listen.address)
-    admin = [] if config.admin.address is None else await listen(config.admin.address)
+    inherited = public is not None
+    public = public or await listen(config.listen.address)
+    administering = [] if config.admin.address is None else await listen(config.admin.address)
     send, receive = trio.open_memory_channel[Batch](BATCHES)
     async with trio.open_nursery() as gateway:
         gateway.start_soon(live.run, send)
@@ -91,11 +96,14 @@ async def serve(
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))
-        if admin:
-            routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
-            gateway.start_soon(trio.serve_listeners, lambda stream: serve_admin(stream, routes), admin)
-        addresses = Addresses(address_of(public), address_of(admin) if admin else None)
-        _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin)
+        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
+        if admin is not None:
+            gateway.start_soon(admin, routes)
+        elif administering:
+            gateway.start_soon(trio.serve_listeners, lambda stream: serve_admin(stream, routes), administering)
+        addresses = Addresses(address_of(public), address_of(administering) if administering else None)
+        if not inherited:  # else whoever bound them has said it
+            _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin)
         task_status.started(addresses)
         await _let_in(door, public, config.shutdown.timeout)
         gateway.cancel_scope.cancel()

@@ -1,10 +1,11 @@
 """The admin listener: is the gateway alive, is it ready, and whatever else is put into its route table.
 
 Rules: one request a connection, its head bounded like the public one's. A fault of the client is answered or dropped;
-a fault of ours is answered 500, logged with its traceback, and costs that request only. Routes decide without I/O.
+a fault of ours is answered 500, logged with its traceback, and costs that request only. A route that asks others
+(the workers of a gateway that has several) bounds its own time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from tailrace.http.answers import Answer, json_answer, refusal_answer, send_answ
 from tailrace.http.head import Head, NoRequest, read_head
 from tailrace.http.refusal import INTERNAL, NOT_FOUND, Refused
 
-Route = Callable[[Head], Answer]
+Route = Callable[[Head], Answer | Awaitable[Answer]]
 Routes = Mapping[str, Route]
 
 _HEAD_SECONDS = 10.0
@@ -46,13 +47,14 @@ def readyz(readiness: Callable[[], Readiness]) -> Route:
     return answer
 
 
-def answer_for(head: Head, routes: Routes) -> Answer:
+async def answer_for(head: Head, routes: Routes) -> Answer:
     """What the route at the head's path answers; 404 for another path, 500 for a route that fails."""
     route = routes.get(head.path)
     if route is None:
         return refusal_answer(NOT_FOUND)
     try:
-        return route(head)
+        answer = route(head)
+        return answer if isinstance(answer, Answer) else await answer
     except Refused as error:
         return refusal_answer(error.refusal)
     except Exception:  # noqa: BLE001  a route's bug costs its request, not the gateway
@@ -66,7 +68,7 @@ async def serve_admin(stream: trio.abc.Stream, routes: Routes, timeout: float = 
     try:
         head = await read_head(stream, timeout)
         head_only = head.method == "HEAD"
-        answer = answer_for(head, routes)
+        answer = await answer_for(head, routes)
     except Refused as error:
         answer = refusal_answer(error.refusal)
     except NoRequest:

@@ -1,0 +1,114 @@
+"""The parent of several workers, as one nursery tree, and the drain that ends it.
+
+    supervise
+     ├── the admin listener    /livez; /readyz of all together
+     └── Fleet.run
+          └── Slot.run         a worker, and the next one when it died; one for each of N
+
+It holds the port and no connections. What a signal means to a worker is the worker's affair (gateway/server.py); here
+it is passed on, and waited for.
+"""
+
+import contextlib
+import signal
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+import structlog
+import trio
+
+from tailrace.config import Admin, Config
+from tailrace.gateway.server import Addresses, address_of, listen
+from tailrace.http.admin import Readiness, livez, readyz, serve_admin
+from tailrace.workers.process import Bound, bind_all
+from tailrace.workers.slot import Slot
+from tailrace.workers.standing import together
+
+# Above shutdown.timeout, within which a worker ends by itself: for Kafka's clients to be closed.
+LATE_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Fleet:
+    """All workers, each bound to all of `bound`. `draining` once they have been told to go."""
+
+    def __init__(self, config: Config, workers: int, bound: Sequence[Bound]) -> None:
+        inside = msgspec.structs.replace(config, admin=Admin(address=None))
+        sockets = partial(bind_all, bound)
+        self.slots = [Slot(number, inside, sockets) for number in range(1, workers + 1)]
+        self.draining = False
+
+    async def run(self, timeout: float) -> None:
+        """Until SIGTERM or SIGINT, and then until all have drained, for which they have `timeout` seconds."""
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                for slot in self.slots:
+                    nursery.start_soon(slot.run)
+                async for number in signals:
+                    _log.info("draining", signal=signal.Signals(number).name, workers=len(self.slots))
+                    break
+                self.leave()
+                nursery.cancel_scope.deadline = trio.current_time() + timeout + LATE_SECONDS
+                for slot in self.slots:
+                    await slot.gone.wait()
+        if nursery.cancel_scope.cancelled_caught:
+            _log.warning("not all workers ended in time; they were killed", seconds=timeout + LATE_SECONDS)
+
+    def leave(self) -> None:
+        """All drain, at the same time."""
+        self.draining = True
+        for slot in self.slots:
+            slot.leave()
+
+    def readiness(self) -> Readiness:
+        """Of all together, up to a second old."""
+        return together([slot.standing for slot in self.slots], self.draining)
+
+
+async def supervise(
+    config: Config, workers: int, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run `workers` gateways on one port until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once
+    all listen.
+
+    OSError when an address cannot be listened on.
+    """
+    public, bound = await take(config.listen.address)
+    admin = [] if config.admin.address is None else await listen(config.admin.address)
+    addresses = Addresses(public, address_of(admin) if admin else None)
+    fleet = Fleet(config, workers, bound)
+    with contextlib.ExitStack() as held:
+        for sock in bind_all(bound):
+            held.enter_context(sock)
+        async with trio.open_nursery() as nursery:
+            if admin:
+                routes = {"/livez": livez, "/readyz": readyz(fleet.readiness)}
+                nursery.start_soon(trio.serve_listeners, partial(serve_admin, routes=routes), admin)
+            nursery.start_soon(_announce, fleet, addresses, task_status)
+            await fleet.run(config.shutdown.timeout)
+            nursery.cancel_scope.cancel()
+    _log.info("stopped")
+
+
+async def take(address: str) -> tuple[str, list[Bound]]:
+    """HOST:PORT as it is in a URL, and all that it means, port 0 replaced by the one that was found.
+
+    It is listened on for a moment without SO_REUSEPORT, which fails when anybody else listens there: with it, another
+    gateway's port would be shared in silence. OSError names the address.
+    """
+    listeners = await listen(address)
+    public = address_of(listeners)
+    bound = [(each.socket.family, each.socket.getsockname()) for each in listeners]
+    for each in listeners:
+        await each.aclose()
+    return public, bound
+
+
+async def _announce(fleet: Fleet, addresses: Addresses, task_status: trio.TaskStatus[Addresses]) -> None:
+    for slot in fleet.slots:
+        await slot.listening.wait()
+    workers = len(fleet.slots)
+    _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin, workers=workers)
+    task_status.started(addresses)

@@ -1,0 +1,82 @@
+"""A worker's side: the gateway on inherited sockets, its admin routes asked over the channel.
+
+It drains on SIGTERM like any gateway, and does so too when the parent is gone: the channel's end says it, and the
+kernel, should the loop hang just then.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import trio
+
+from tailrace.gateway.server import BACKLOG, serve
+from tailrace.http.admin import Routes, answer_for
+from tailrace.http.answers import Answer
+from tailrace.http.head import Head
+from tailrace.workers.channel import Channel
+from tailrace.workers.messages import Ask, FromParent, Listening, Start, Told
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+async def work(channel: Channel[FromParent], start: Start) -> None:
+    """Be the worker that `start` describes, until SIGTERM, SIGINT or the parent's end."""
+    async with trio.open_nursery() as nursery:
+        listeners = inherit(start.sockets)
+        await nursery.start(
+            partial(
+                serve,
+                start.config,
+                console=start.config.listen.console,
+                public=listeners,
+                admin=partial(answer, channel),
+            )
+        )
+        await channel.send(Listening())
+
+
+async def answer(channel: Channel[FromParent], routes: Routes) -> None:
+    """Answer what the parent asks; when it is gone, drain. Never returns before it is cancelled."""
+    async with trio.open_nursery() as nursery:
+        while (message := await channel.receive()) is not None:
+            if isinstance(message, Ask):
+                nursery.start_soon(_tell, channel, routes, message)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _tell(channel: Channel[FromParent], routes: Routes, question: Ask) -> None:
+    found: Answer = await answer_for(head(question.target), routes)
+    await channel.send(Told(question.id, found.status, found.body, found.content_type))
+
+
+def head(target: str) -> Head:
+    """The request that the parent was asked, as far as a route looks at it."""
+    return Head("GET", target, target.partition("?")[0], "1.1", (), b"", b"")
+
+
+def inherit(descriptors: Sequence[int]) -> list[trio.SocketListener]:
+    """Listeners on bound sockets."""
+    listeners = []
+    for descriptor in descriptors:
+        sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+        sock.listen(BACKLOG)
+        listeners.append(trio.SocketListener(sock))
+    return listeners
+
+
+def die_with_parent() -> None:
+    """Let the kernel send SIGTERM when the parent's thread that started us ends (prctl(2)). Raises OSError."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def channel_to_parent() -> Channel[FromParent]:
+    """Standard input, which it is."""
+    sock = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    return Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), FromParent)
