@@ -18,6 +18,7 @@ from tests.model.stepped import Stepped
 from tests.plain_client import Frame, read_frames
 
 from tailrace.config import Config, Topic
+from tailrace.core.access import Access
 from tailrace.core.exposure import Exposure
 from tailrace.core.protocol import JSON
 from tailrace.core.session import Session, Terms
@@ -90,7 +91,7 @@ class Gateway:
         self.cluster = PlainCluster(log)
         self.blocks = PlainBlocks(log)
         self.topics = Topics(self.live, self.cluster, self.blocks, config)
-        self.terms = Terms(Exposure(config.topics))
+        self.terms = Terms(Access(Exposure(config.topics)))
         self.limits = config.limits
         self._pump = Pump(self.topics, receive, 1 << 40)
         self._scope = trio.CancelScope()

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tailrace.config import Topic
+from tailrace.core.access import Access
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
+from tailrace.core.claims import Principal
 from tailrace.core.exposure import Exposure
 from tailrace.core.lifecycle import LifecycleError, State, Ticket
 from tailrace.core.protocol import (
@@ -41,8 +43,12 @@ EXPOSURE = Exposure(
 )
 
 
+ME = Principal("me", None, {}, 0.005)
+
+
 def new(authenticates: bool = False, max_subscriptions: int | None = 3) -> Session:
-    return Session(JSON, Terms(EXPOSURE, max_subscriptions, authenticates))
+    """Where tokens are asked for, one has come with the handshake."""
+    return Session(JSON, Terms(Access(EXPOSURE), max_subscriptions, authenticates), ME if authenticates else None)
 
 
 @pytest.fixture
@@ -327,7 +333,7 @@ def test_auth_completes_before_anything_else_starts() -> None:
     assert session.receive("{") == []
     assert say(session, "subscribe", 3, topic="orders") == []
     assert session.held == 3
-    authenticated, pong, error, open = session.authenticated(action.ticket, "me", 5)
+    authenticated, pong, error, open = session.authenticated(action.ticket, ME)
     assert authenticated == Send(Authenticated(1, "me", 5))
     assert pong == Send(Pong(2))
     assert code([error]) is ErrorCode.BAD_REQUEST
@@ -344,7 +350,7 @@ def test_what_is_held_waits_for_the_next_auth_too() -> None:
     assert error == Send(ErrorMessage(ErrorCode.UNAUTHENTICATED, "bad token", 1, "auth"))
     assert isinstance(second, Authenticate)
     assert session.held == 1
-    assert session.authenticated(second.ticket, None, None)[1:] == [Send(Pong(3))]
+    assert session.authenticated(second.ticket, ME)[1:] == [Send(Pong(3))]
 
 
 def test_other_outcomes_do_not_release_what_an_auth_holds() -> None:
@@ -354,7 +360,7 @@ def test_other_outcomes_do_not_release_what_an_auth_holds() -> None:
     say(session, "ping", 3)
     assert len(session.refused(pending, ErrorCode.KAFKA_UNAVAILABLE, "")) == 1
     assert session.held == 1
-    assert len(session.authenticated(ticket, None, None)) == 2
+    assert len(session.authenticated(ticket, ME)) == 2
 
 
 # Errors in a row, and endings
@@ -415,14 +421,14 @@ def test_the_twentieth_fault_may_have_been_held_back() -> None:
     ticket = judged(session)
     for _ in range(25):
         session.receive("{")
-    actions = session.authenticated(ticket, None, None)
+    actions = session.authenticated(ticket, ME)
     assert len(actions) == 1 + 20 + 1
     assert actions[-1] == End(TOO_MANY_ERRORS)
 
 
 def test_the_wrong_kind_of_message_ends_the_session() -> None:
     for codec, wrong, right in ((JSON, b"{}", "{}"), (MSGPACK, "{}", b"\x80")):
-        session = Session(codec, Terms(EXPOSURE))
+        session = Session(codec, Terms(Access(EXPOSURE)))
         assert code(session.receive(right)) is ErrorCode.BAD_REQUEST
         assert session.receive(wrong) == [End(UNSUPPORTED_DATA)]
         assert session.receive(right) == []

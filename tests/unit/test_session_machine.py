@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tailrace.config import Topic
-from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
+from tailrace.core.access import Access
+from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
+from tailrace.core.claims import Principal
 from tailrace.core.exposure import Exposure
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.position import Kept
@@ -23,7 +25,8 @@ from tailrace.core.session import Session, Terms
 from tailrace.disconnect import SHUTDOWN
 from tailrace.errors import ErrorCode
 
-TERMS = Terms(Exposure({"open": Topic(), "inbox": Topic(subscribe=False, publish=True)}), 2, authenticates=True)
+TERMS = Terms(Access(Exposure({"open": Topic(), "inbox": Topic(subscribe=False, publish=True)})), 2, authenticates=True)
+ME = Principal("me", None, {})
 SUBSCRIPTION = ("pending", "catching up", "live", "closing")
 COMMANDS: dict[str, dict[str, Any]] = {
     "subscribe": {"topic": "open"},
@@ -52,7 +55,7 @@ def word(action: Action) -> str:
             return f"{name} {getattr(message, 'id', '')}{code}".strip()
         case End(disconnect):
             return f"end {disconnect.code}"
-        case Open(ticket) | Abandon(ticket) | Close(ticket) | Produce(ticket) | Authenticate(ticket):
+        case Open(ticket) | Abandon(ticket) | Close(ticket) | Produce(ticket) | Authenticate(ticket) | Revoke(ticket):
             return f"{type(action).__name__.upper()} {ticket.id}"
 
 
@@ -186,7 +189,7 @@ ENDED: Outcome = (lambda session, life: session.ended(life.ticket, life.place, E
 REFUSED: Outcome = (lambda session, life: session.refused(life.ticket, ErrorCode.INTERNAL, ""), answered("internal"))
 AT_FAULT: Outcome = (lambda session, life: session.refused(life.ticket, ErrorCode.BAD_REQUEST, ""), at_fault)
 PUBLISHED: Outcome = (lambda session, life: session.published(life.ticket, "inbox", 0, 1, None), answered("published"))
-GOOD: Outcome = (lambda session, life: session.authenticated(life.ticket, None, None), answered("authenticated"))
+GOOD: Outcome = (lambda session, life: session.authenticated(life.ticket, ME), answered("authenticated"))
 
 # Weighted: a subscription that ends at once shows little.
 OUTCOMES: dict[str, list[Outcome]] = {
@@ -206,7 +209,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        self.session, self.oracle = Session(JSON, TERMS), Oracle()
+        self.session, self.oracle = Session(JSON, TERMS, ME), Oracle()
         self.lives: dict[int, Life] = {}
         self.former: list[Life] = []
 

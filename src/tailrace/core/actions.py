@@ -37,6 +37,12 @@ class Close(Struct, frozen=True):
     ticket: Ticket
 
 
+class Revoke(Struct, frozen=True):
+    """The client may not read this any more: stop, then `ended` with `forbidden` and the last positions."""
+
+    ticket: Ticket
+
+
 class Produce(Struct, frozen=True):
     """Write it to Kafka: `published`, or `refused`."""
 
@@ -57,4 +63,4 @@ class End(Struct, frozen=True):
     disconnect: Disconnect
 
 
-Action = Send | Open | Abandon | Close | Produce | Authenticate | End
+Action = Send | Open | Abandon | Close | Revoke | Produce | Authenticate | End

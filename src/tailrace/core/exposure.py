@@ -9,7 +9,7 @@ Who may see what is not decided here but by the rules.
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from tailrace.config import Topic
@@ -25,11 +25,7 @@ class Exposure:
 
     def __init__(self, topics: Mapping[str, Topic]) -> None:
         self._exact = {name: topic for name, topic in topics.items() if _WILDCARDS.isdisjoint(name)}
-        self._patterns = [
-            (re.compile(fnmatch.translate(name)).match, name.startswith(_HIDDEN), topic)
-            for name, topic in topics.items()
-            if name not in self._exact
-        ]
+        self._patterns = [(matcher(name), topic) for name, topic in topics.items() if name not in self._exact]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,8 +37,10 @@ class Exposure:
         exact = self._exact.get(name)
         if exact is not None:
             return exact
-        hidden = name.startswith(_HIDDEN)
-        for match, reaches_hidden, topic in self._patterns:
-            if match(name) and (reaches_hidden or not hidden):
-                return topic
-        return None
+        return next((topic for matches, topic in self._patterns if matches(name)), None)
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a topic's name matches the pattern."""
+    match, reaches_hidden = re.compile(fnmatch.translate(pattern)).match, pattern.startswith(_HIDDEN)
+    return lambda name: match(name) is not None and (reaches_hidden or not name.startswith(_HIDDEN))

@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
+import msgspec
 from msgspec import UNSET, Struct
 
-from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
+from tailrace.core.access import Access, Keys
+from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
+from tailrace.core.claims import Principal
 from tailrace.core.codec import Codec
 from tailrace.core.commands import Auth, Command, Ping, Publish, Subscribe, Unsubscribe
-from tailrace.core.exposure import Exposure
 from tailrace.core.lifecycle import COMMANDS, SUBSCRIBED, SUBSCRIPTION, TABLE, Event, State, Ticket
 from tailrace.core.messages import (
     Authenticated,
@@ -39,6 +41,8 @@ MAX_FAULTS: Final = 20
 FAULTS: Final = frozenset({ErrorCode.BAD_REQUEST, ErrorCode.UNKNOWN_TYPE, ErrorCode.TOO_LARGE})
 """Errors that only a client which does not speak the protocol keeps making (docs/protocol.md, section 5)."""
 
+REVOKED: Final = "the token there is now allows other keys, or not this topic"
+
 _EVENTS: Final[dict[type[Command], Event]] = {
     Subscribe: Event.SUBSCRIBE,
     Unsubscribe: Event.UNSUBSCRIBE,
@@ -51,9 +55,17 @@ _EVENTS: Final[dict[type[Command], Event]] = {
 class Terms(Struct, frozen=True):
     """What holds for every session of a gateway, one object for all. `max_subscriptions` None: any number."""
 
-    exposure: Exposure
+    access: Access
     max_subscriptions: int | None = 1024
     authenticates: bool = False  # auth.mode is not "none"
+
+
+class _Grant(Struct, frozen=True):
+    """What a subscription was given, to be looked at again under another token: asked for `asked`, sees `given`."""
+
+    topic: str
+    asked: Keys
+    given: Keys
 
 
 class _Phase(IntEnum):
@@ -65,10 +77,15 @@ class _Phase(IntEnum):
 class Session:
     """One connection's commands, ids and subscriptions; see the module for how to call it."""
 
-    __slots__ = ("_faults", "_held", "_judged", "_phase", "_subscriptions", "_terms", "_tickets", "codec")
+    __slots__ = (
+        "_faults", "_grants", "_held", "_judged", "_phase", "_subscriptions", "_terms", "_tickets", "codec",
+        "principal",
+    )  # fmt: skip
 
-    def __init__(self, codec: Codec, terms: Terms) -> None:
+    def __init__(self, codec: Codec, terms: Terms, principal: Principal | None = None) -> None:
+        """principal: whose token came with the handshake."""
         self.codec: Final = codec
+        self.principal = principal
         self._terms = terms
         self._phase = _Phase.TALKING
         self._faults = 0  # in a row
@@ -76,6 +93,7 @@ class Session:
         self._tickets: dict[int, Ticket] | None = None
         self._judged: Ticket | None = None  # an `auth` whose outcome is awaited
         self._held: deque[str | bytes] | None = None  # what came meanwhile
+        self._grants: dict[Ticket, _Grant] | None = None  # of every subscription, where tokens can be replaced
 
     # What the client says
 
@@ -165,12 +183,19 @@ class Session:
         self._step(ticket, Event.PUBLISHED)
         return self._answer(Published(ticket.id, topic, partition, offset, timestamp))
 
-    def authenticated(self, ticket: Ticket, subject: str | None, expires_at: int | None) -> list[Action]:
-        """Of `Authenticate`: the token is good (`expires_at` in epoch milliseconds). Then what was held back starts."""
+    def authenticated(self, ticket: Ticket, principal: Principal) -> list[Action]:
+        """Of `Authenticate`: the token is good. What it does not allow ends, then what was held back starts.
+
+        A connection stays its first bearer's: another one's token is refused, and `principal` stays who it was.
+        """
         if not self.wants(ticket):
             return []
+        if self.principal is not None and self.principal.identity != principal.identity:
+            return self.refused(ticket, ErrorCode.FORBIDDEN, "this connection belongs to another subject")
         self._step(ticket, Event.AUTHENTICATED)
-        return self._answer(Authenticated(ticket.id, subject, expires_at)) + self._release(ticket)
+        self.principal = principal
+        answer = self._answer(Authenticated(ticket.id, principal.subject, principal.expires_at_ms))
+        return answer + self._revoke() + self._release(ticket)
 
     def closing(
         self,
@@ -202,6 +227,8 @@ class Session:
 
     def _command(self, command: Command) -> list[Action]:
         event = _EVENTS[type(command)]
+        if self._terms.authenticates and self.principal is None and event is not Event.AUTH:
+            raise CommandError(ErrorCode.UNAUTHENTICATED, "a token comes first (auth)", command.id, event)
         ticket = self._find(command.id)
         if (ticket.state if ticket else State.FREE, event) not in TABLE:
             raise _misused(command.id, event)
@@ -215,7 +242,7 @@ class Session:
             case Subscribe():
                 return self._subscribe(command)
             case Publish():
-                self._exposed(command)
+                self._terms.access.check_writable(self.principal, command.topic, command.key)
                 return [Produce(self._take(command.id, State.PRODUCING), command)]
             case Auth():
                 return self._authenticate(command)
@@ -226,12 +253,16 @@ class Session:
                 return self._unsubscribe(ticket)
 
     def _subscribe(self, command: Subscribe) -> list[Action]:
-        self._exposed(command)
+        keys = self._terms.access.readable(self.principal, command.topic, command.keys)
         most = self._terms.max_subscriptions
         if most is not None and self._subscriptions >= most:
             raise CommandError(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a connection has at most {most} subscriptions")
         self._subscriptions += 1
-        return [Open(self._take(command.id, State.OPENING), command)]
+        ticket = self._take(command.id, State.OPENING)
+        if self._terms.authenticates:
+            self._grants = self._grants or {}
+            self._grants[ticket] = _Grant(command.topic, command.keys, keys)
+        return [Open(ticket, command if keys is command.keys else msgspec.structs.replace(command, keys=keys))]
 
     def _unsubscribe(self, ticket: Ticket) -> list[Action]:
         self._step(ticket, Event.UNSUBSCRIBE)
@@ -245,12 +276,23 @@ class Session:
         self._judged = self._take(command.id, State.AUTHENTICATING)
         return [Authenticate(self._judged, command)]
 
-    def _exposed(self, command: Subscribe | Publish) -> None:
-        topic = self._terms.exposure.find(command.topic)
-        if topic is None or not (topic.subscribe or topic.publish):
-            raise CommandError(ErrorCode.UNKNOWN_TOPIC, f"there is no topic {command.topic}")
-        if not (topic.subscribe if isinstance(command, Subscribe) else topic.publish):
-            raise CommandError(ErrorCode.FORBIDDEN, f"not allowed on topic {command.topic}")
+    def _revoke(self) -> list[Action]:
+        """End every subscription that would see something else under the token there is now."""
+        actions: list[Action] = []
+        for ticket, grant in list((self._grants or {}).items()):
+            if self._still_given(grant):
+                continue
+            if ticket.state is State.OPENING:
+                actions += [Abandon(ticket), *self.refused(ticket, ErrorCode.FORBIDDEN, REVOKED)]
+            else:
+                actions.append(Revoke(ticket))
+        return actions
+
+    def _still_given(self, grant: _Grant) -> bool:
+        try:
+            return self._terms.access.readable(self.principal, grant.topic, grant.asked) == grant.given
+        except CommandError:
+            return False
 
     # Bookkeeping
 
@@ -268,6 +310,8 @@ class Session:
         ticket.step(event)
         if ticket.state is State.FREE and self._tickets:
             del self._tickets[ticket.id]
+            if self._grants:
+                self._grants.pop(ticket, None)
             self._subscriptions -= before in SUBSCRIPTION
 
     def _release(self, ticket: Ticket) -> list[Action]:

@@ -9,14 +9,14 @@ import trio
 from tailrace import __version__
 from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
-from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Send
+from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import Message, Welcome
 from tailrace.core.position import Positions
-from tailrace.core.session import Session
+from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import Disconnect
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.reading import Reading, stopped
@@ -98,7 +98,10 @@ class Client:
             case Abandon(ticket):
                 self._opening[ticket].cancel()
             case Close(ticket):
-                self._act(self._session.closed(ticket, self._readings.pop(ticket).close()))
+                if ticket in self._readings:  # else it was revoked in the same breath
+                    self._act(self._session.closed(ticket, self._readings.pop(ticket).close()))
+            case Revoke(ticket):
+                self._readings[ticket].ended(ErrorCode.FORBIDDEN, REVOKED)
             case Produce(ticket):
                 message = f"publishing is not available in {__version__}"
                 self._act(self._session.refused(ticket, ErrorCode.FORBIDDEN, message))

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from tailrace.config import Config
+from tailrace.core.access import Access
 from tailrace.core.exposure import Exposure
 from tailrace.core.protocol import JSON as JSON_CODEC
 from tailrace.core.protocol import MSGPACK as MSGPACK_CODEC
@@ -62,7 +63,7 @@ class Door:
         self._config = config
         self._topics = topics
         self._exposure = Exposure(config.topics)
-        self._terms = Terms(self._exposure, config.limits.max_subscriptions)
+        self._terms = Terms(Access(self._exposure), config.limits.max_subscriptions)
         self._page = page
         self._limit = limit
         self._inside = 0
