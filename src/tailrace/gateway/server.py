@@ -8,6 +8,7 @@
      ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
      ├── Health.run            readiness
      ├── watch                 keep-alive of all connections
+     ├── ServiceManager.watch  systemd's watchdog
      ├── the admin listener
      └── the public listener   a task per connection, whose writer lives in its own nursery
 
@@ -32,6 +33,7 @@ from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.door import Door
 from tailrace.gateway.pump import Pump
+from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
 from tailrace.http.admin import Readiness, Routes, livez, readyz, serve_admin
@@ -84,6 +86,7 @@ async def serve(
     topics = Topics(live, cluster, blocks, config)
     page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
     door = Door(config, topics, page, limit)
+    manager = ServiceManager()
     inherited = public is not None
     public = public or await listen(config.listen.address)
     administering = [] if config.admin.address is None else await listen(config.admin.address)
@@ -105,11 +108,13 @@ async def serve(
         if not inherited:  # else whoever bound them has said it
             _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin)
         task_status.started(addresses)
-        await _let_in(door, public, config.shutdown.timeout)
+        manager.tell(READY, f"listening on {addresses.public}")
+        gateway.start_soon(manager.watch)
+        await _let_in(door, public, config.shutdown.timeout, manager)
         gateway.cancel_scope.cancel()
 
 
-async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: float) -> None:
+async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: float, manager: ServiceManager) -> None:
     """Accept until told to stop, then drain."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as clients:
@@ -118,6 +123,7 @@ async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: flo
                 async for number in signals:
                     _log.info("draining", signal=signal.Signals(number).name, connections=len(door.connections))
                     break
+                manager.tell(STOPPING, f"draining {len(door.connections)} connections")
                 door.draining = True
                 accepting.cancel_scope.cancel()
             with trio.move_on_after(timeout):

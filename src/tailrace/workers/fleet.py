@@ -2,6 +2,7 @@
 
     supervise
      ├── the admin listener    /livez; /readyz of all together
+     ├── ServiceManager.watch  systemd's watchdog
      └── Fleet.run
           └── Slot.run         a worker, and the next one when it died; one for each of N
 
@@ -20,6 +21,7 @@ import trio
 
 from tailrace.config import Admin, Config
 from tailrace.gateway.server import Addresses, address_of, listen
+from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.http.admin import Readiness, livez, readyz, serve_admin
 from tailrace.workers.process import Bound, bind_all
 from tailrace.workers.slot import Slot
@@ -39,6 +41,7 @@ class Fleet:
         sockets = partial(bind_all, bound)
         self.slots = [Slot(number, inside, sockets) for number in range(1, workers + 1)]
         self.draining = False
+        self.manager = ServiceManager()
 
     async def run(self, timeout: float) -> None:
         """Until SIGTERM or SIGINT, and then until all have drained, for which they have `timeout` seconds."""
@@ -59,6 +62,7 @@ class Fleet:
     def leave(self) -> None:
         """All drain, at the same time."""
         self.draining = True
+        self.manager.tell(STOPPING, f"draining {len(self.slots)} workers")
         for slot in self.slots:
             slot.leave()
 
@@ -112,3 +116,5 @@ async def _announce(fleet: Fleet, addresses: Addresses, task_status: trio.TaskSt
     workers = len(fleet.slots)
     _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin, workers=workers)
     task_status.started(addresses)
+    fleet.manager.tell(READY, f"{workers} workers listening on {addresses.public}")
+    await fleet.manager.watch()
