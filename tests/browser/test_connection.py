@@ -1,5 +1,7 @@
 """The page's connection against a gateway that does what the protocol allows: closes, gaps, refusals, strangeness."""
 
+import re
+
 import pytest
 from tests.browser.conftest import Browser, Peer, ScriptedGateway
 
@@ -80,7 +82,7 @@ def test_when_resuming_is_refused_it_says_so_and_goes_on(
     assert "from" not in command
     peer.subscribed(command["id"], {"0": 90, "1": 90})
     browser.until(lambda: browser.text("#state") == "live", "live again")
-    assert any("no replay here" in text for text in browser.texts(".row.note"))
+    browser.until(lambda: any("no replay here" in text for text in browser.texts(".row.note")), "told in words")
     browser.until(lambda: len(browser.texts(".row .place")) == 1, "what it had is still there")
 
 
@@ -141,7 +143,7 @@ def test_it_waits_as_long_as_the_gateway_asks(peer: Peer, gateway: ScriptedGatew
     leave(peer, 4000, "shutdown", retry_after_ms=3_600_000)
     browser.until(lambda: browser.text("#connection") == "Reconnecting", "it waits")
     assert "The gateway is shutting down." in browser.text("#banner")
-    assert browser.text("#banner .countdown") in ("3600 s", "3599 s")
+    assert re.fullmatch(r"3[56]\d\d s", browser.text("#banner .countdown"))
     browser.press("#banner button")
     again(gateway)
 
@@ -206,7 +208,7 @@ def test_ten_thousand_records_leave_a_few_rows(peer: Peer, browser: Browser) -> 
     for offset in range(10, 10_010):
         peer.record(peer.subscription, 0, offset)
     browser.until(lambda: browser.number("#total-records") == 10_000, "all came")
-    browser.until(lambda: browser.texts(".row .place")[:1] == ["0:10009"], "the newest on top")
+    browser.until(lambda: browser.texts('.row[aria-rowindex="2"] .place') == ["0:10009"], "the newest on top")
     assert browser.driver.execute_script("return document.querySelectorAll('.row').length") < 100
-    assert browser.texts("#positions tbody td")[1] == "10010"
+    browser.until(lambda: browser.texts("#positions tbody td")[1] == "10010", "the place is told")
     assert browser.driver.execute_script("return Number(document.querySelector('#records').ariaRowCount)") == 5_001
