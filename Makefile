@@ -6,9 +6,10 @@ ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+LOCK    := --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
 SOURCES := pyproject.toml setup.py src/_fanout.pyx src/_json.pyx
 
-.PHONY: help demo test install lint format bench check-bench soak docs clean
+.PHONY: help demo test install lint format bench check-bench soak docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -43,6 +44,17 @@ soak: $(VENV)/.test-stamp  ## the tests that take minutes
 docs:  ## nothing to build: docs/ is Markdown
 	@echo "docs/ is plain Markdown: nothing to build"
 
+dist: $(VENV)/.package-stamp  ## sdist and wheel, in dist/
+	$(BIN)/python -m build --outdir dist .
+
+sbom: $(VENV)/.package-stamp  ## dist/tailrace.cdx.json: what an installation from the lock consists of (CycloneDX)
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON -o dist/tailrace.cdx.json requirements/runtime.txt
+
+lock: $(VENV)/.package-stamp  ## requirements/*.txt: every dependency pinned, with hashes
+	$(BIN)/uv pip compile $(LOCK) -o requirements/runtime.txt pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) -o requirements/build.txt requirements/build.in
+
 clean:  ## removes what was made, the downloaded Kafka in .cache excepted
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info src/tailrace/*.so
 
@@ -61,3 +73,7 @@ $(VENV)/.test-stamp: $(SOURCES) | $(BIN)/python
 $(VENV)/.lint-stamp: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	@touch $@ $(VENV)/.install-stamp $(VENV)/.test-stamp
+
+$(VENV)/.package-stamp: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[package]'
+	@touch $@ $(VENV)/.install-stamp

@@ -66,6 +66,13 @@ def test_compose_configures_the_gateway_without_a_fault(compose: dict[str, Any])
     assert {config.listen.address, config.admin.address} == {f"0.0.0.0:{port}" for port in published.values()}
 
 
+def test_compose_gives_the_gateway_no_more_than_it_needs(compose: dict[str, Any]) -> None:
+    gateway = compose["gateway"]
+    assert gateway["read_only"] is True
+    assert gateway["cap_drop"] == ["ALL"]
+    assert gateway["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_compose_reaches_no_further_than_this_machine(compose: dict[str, Any]) -> None:
     assert all(port.startswith("127.0.0.1:") for service in compose.values() for port in service.get("ports", []))
 
