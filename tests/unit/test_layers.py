@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "errors", "disconnect", "units", "address", "printable", "config", "configuration"),
     "core": ("core", "_fanout", "demo", "client"),
-    "edges": ("kafka", "http", "tls", "websocket", "console"),
+    "edges": ("kafka", "http", "tls", "websocket", "console", "auth"),
     "gateway": ("gateway", "workers"),
     "entry": ("cli", "__main__"),
 }
@@ -31,6 +31,7 @@ LIBRARIES: dict[str, set[str]] = {
     "trio_websocket": {"websocket"},
     "wsproto": {"websocket"},
     "h11": {"http"},
+    "jwt": {"auth"},
     "trio": {*LAYERS["edges"], *LAYERS["gateway"], *LAYERS["entry"]},
     "outcome": {*LAYERS["edges"], *LAYERS["gateway"]},  # what trio's reschedule() takes
     "structlog": {*LAYERS["edges"], *LAYERS["gateway"], *LAYERS["entry"]},
@@ -112,6 +113,7 @@ def test_imports_go_downward_only(part: str, file: Path) -> None:
         ("gateway", "from confluent_kafka import Consumer", "not in gateway"),
         ("core", "if TYPE_CHECKING:\n    from confluent_kafka import Message", "not in core"),
         ("gateway", "import trio_websocket", "not in gateway"),
+        ("core", "import jwt", "not in core"),
         ("http", "import requests", "not a dependency"),
         ("http", "from . import answers", "relative import"),
     ],
@@ -136,5 +138,6 @@ def test_the_compiled_core_imports_nothing_that_does() -> None:
 
 def test_every_library_that_may_be_imported_is_a_dependency() -> None:
     pyproject = (SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    names = {"jwt": "pyjwt[crypto]"}
     for library in LIBRARIES:
-        assert f'"{library.replace("_", "-")}>=' in pyproject
+        assert f'"{names.get(library, library.replace("_", "-"))}>=' in pyproject
