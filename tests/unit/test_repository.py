@@ -104,7 +104,9 @@ def test_dockerfile_copies_what_is_there_and_not_ignored() -> None:
 # --- Makefile, CI ---
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "install", "lint", "bench", "check-bench", "soak", "docs"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "install", "lint", "bench", "check-bench", "accept-bench", "soak", "docs"]
+)
 def test_make_knows_the_target(target: str) -> None:
     assert re.search(rf"^{target}:.*##", text("Makefile"), re.MULTILINE)
 
@@ -118,7 +120,7 @@ def test_ci_runs_lint_and_the_readmes_test_command() -> None:
     lines = script.read_text().splitlines()
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in lines
-    assert {"export CI=true", "make lint", "make test"} <= set(lines)
+    assert {"export CI=true", "make lint", "make test", "make check-bench"} <= set(lines)
     subprocess.run(["bash", "-n", script], check=True)
 
 
