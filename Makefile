@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 LOCK    := --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
-SOURCES := pyproject.toml setup.py src/_fanout.pyx src/_json.pyx
+SOURCES := pyproject.toml setup.py $(wildcard src/*.pyx src/*.pxi)
 
 .PHONY: help demo test install lint format bench check-bench accept-bench ratios soak docs dist sbom lock clean
 .DELETE_ON_ERROR:

@@ -12,6 +12,7 @@ shared block, so whatever is sent later takes a private copy. Longer than 400 li
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -51,8 +52,12 @@ cdef enum:
     GATHER = 262144  # bytes of one key gathered for one send
     ROUND_KEYS = 16384      # distinct keys of one round: its table stays in the cache, 0.3 us a record when it does not
     ROUND_RECORDS = 262144  # looked at for one round: about 5 ms
+    TEXT_OPCODE = 1  # RFC 6455, 5.2
+    BINARY_OPCODE = 2
     LOOK_COST = 16   # looking at a record for a round costs about as much as copying this many bytes
     SEND_COST = 4096 # a send() of any size costs about as much as copying this many bytes (5 us at 1 GB/s, loopback)
+
+include "json_text.pxi"
 
 cdef size_t LARGEST = 1 << 31  # bytes of a payload or a block: ends of frames are kept in 32 bits
 
@@ -409,6 +414,11 @@ cdef void block_put(Block* block, int opcode, bytes payload, Py_ssize_t size, in
         block.used += write_header(block.data + block.used, opcode, size)
         memcpy(block.data + block.used, PyBytes_AS_STRING(payload), size)
         block.used += size
+    block_entry(block, partition, offset, key)
+
+
+cdef inline void block_entry(Block* block, int32_t partition, int64_t offset, uint64_t key) noexcept nogil:
+    """Index what has been written since the last entry."""
     block.end[block.count] = block.used
     block.partition[block.count] = partition
     block.offset[block.count] = offset
@@ -1156,6 +1166,9 @@ cdef int wire_flush(Wire* wire, int64_t budget) noexcept nogil:
     return R_DONE
 
 
+include "fanout_records.pxi"
+
+
 # ---------------------------------------------------------------------------------------------------------------- Python's view of it
 
 cdef class Line:
@@ -1448,10 +1461,94 @@ cdef class Tail:
             self.stale += 1
             return False
         block_put(self._block_for(frame), opcode, payload, size, partition, offset, hashed)
+        self._added(partition, offset, key)
+        return True
+
+    cdef void _added(self, int32_t partition, int64_t offset, key) except *:
         self.tail.vector[partition] = offset + 1
         self.tail.end += 1
         self._mark_due(key, self.tail.end - 1)
-        return True
+
+    cdef Block* _open_frame(self, int opcode, size_t size, int32_t partition, int64_t offset) except? NULL:
+        """Room for a frame, with its header: the block, whose `used` is where the payload goes. NULL: its offset is behind the tail's."""
+        cdef Block* block
+        if offset < self.tail.vector[partition]:
+            self.stale += 1
+            return NULL
+        block = self._block_for(frame_size(size))
+        block.used += write_header(block.data + block.used, opcode, size)
+        return block
+
+    cdef void _close_frame(self, Block* block, size_t size, int32_t partition, int64_t offset, key) except *:
+        """The payload has been written."""
+        block.used += size
+        block_entry(block, partition, offset, key_hash(key))
+        self._added(partition, offset, key)
+
+    def append_json(self, list records not None, Py_ssize_t at, dict heads not None, size_t limit, mend):
+        """Add the records from `at` on as Encoder.json and `append` would, up to one that is not usual: its place, or how many there are.
+
+        records: of confluent_kafka. heads: {partition: payload up to the offset}. limit: bytes of a payload. mend: see has_headers.
+        """
+        cdef Envelope it
+        cdef Block* block
+        cdef object record, key, value, head, time
+        cdef int32_t partition
+        cdef size_t size
+        if self.tail.format != F_JSON:
+            raise ValueError("a tail of another format")
+        for at in range(at, PyList_GET_SIZE(records)):
+            record = <object>PyList_GET_ITEM(records, at)
+            try:
+                value, key, partition, time = record.value(), record.key(), record.partition(), record.timestamp()
+                head, it.offset, it.time = heads.get(partition), record.offset(), time[1] if time[0] else -1
+                if head is None or it.offset < 0 or it.time < -1 or has_headers(record, mend):
+                    return at
+            except Exception:
+                return at
+            if not usual_key(key, &it) or not usual_value(value, &it):
+                return at
+            it.head, it.head_size = PyBytes_AS_STRING(<bytes?>head), PyBytes_GET_SIZE(head)
+            size = envelope_size(&it)
+            if size > limit or size > LARGEST or not 0 <= partition < self.tail.width:
+                return at
+            block = self._open_frame(TEXT_OPCODE, size, partition, it.offset)
+            if block != NULL:
+                put_envelope(block.data + block.used, &it)
+                self._close_frame(block, size, partition, it.offset, key)
+        return PyList_GET_SIZE(records)
+
+    def append_values(self, list records not None, Py_ssize_t at, size_t limit):
+        """As append_json, of bare values and Encoder.value."""
+        cdef object record, key, value
+        cdef Block* block
+        cdef const char* data
+        cdef size_t size
+        cdef int opcode
+        cdef int32_t partition
+        cdef int64_t offset
+        if self.tail.format != F_VALUE:
+            raise ValueError("a tail of another format")
+        for at in range(at, PyList_GET_SIZE(records)):
+            record = <object>PyList_GET_ITEM(records, at)
+            try:
+                value, key, partition, offset = record.value(), record.key(), record.partition(), record.offset()
+            except Exception:
+                return at
+            data, size, opcode = b"", 0, BINARY_OPCODE
+            if type(value) is bytes:
+                data, size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+                if is_utf8(<const uint8_t*>data, <const uint8_t*>data + size):
+                    opcode = TEXT_OPCODE
+            elif value is not None:
+                return at
+            if (key is not None and type(key) is not bytes) or size > limit or size > LARGEST or not 0 <= partition < self.tail.width:
+                return at
+            block = self._open_frame(opcode, size, partition, offset)
+            if block != NULL:
+                memcpy(block.data + block.used, data, size)
+                self._close_frame(block, size, partition, offset, key)
+        return PyList_GET_SIZE(records)
 
     cdef Block* _block_for(self, size_t frame) except NULL:
         """The newest block, with room for one more frame and entry."""

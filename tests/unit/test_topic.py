@@ -9,6 +9,7 @@ from tests.plain_client import read_frames
 
 from tailrace._fanout import HOLED, JSON, MSGPACK, VALUE, Line, Subscription
 from tailrace.core.encode import Encoder
+from tailrace.core.frame import TEXT
 from tailrace.gateway import topic as module
 from tailrace.gateway.topic import PAUSE_BYTES, RESUME_BYTES, STEP_RECORDS, UNUSED_SECONDS, OpenTopic
 
@@ -113,13 +114,15 @@ def test_it_is_encoded_once_for_each_format_that_is_wanted(monkeypatch: pytest.M
     asked: list[str] = []
 
     class Counting(Encoder):
-        def json(self, message: Any) -> bytes:
-            asked.append("json")
-            return super().json(message)
+        def append_json(self, tail: Any, records: list[Any], at: int) -> int:
+            asked.extend(["json"] * (len(records) - at))
+            for record in records[at:]:
+                tail.append(TEXT, self.json(record), record.partition(), record.offset(), record.key())
+            return len(records)
 
-        def value(self, message: Any) -> tuple[int, bytes]:
-            asked.append("value")
-            return super().value(message)
+        def append_values(self, tail: Any, records: list[Any], at: int) -> int:
+            asked.extend(["value"] * (len(records) - at))
+            return super().append_values(tail, records, at)
 
     topic = OpenTopic("orders", Counting("orders", "auto", 1 << 20), {0: 0})
     readers = [Reader() for _ in range(5)]
@@ -258,34 +261,22 @@ def test_nothing_is_encoded_while_the_live_ones_are_far_behind(monkeypatch: pyte
     assert topic.positions[0] <= 3
 
 
-class Broken(Encoder):
-    """Fails at offset 1, as no encoder should."""
+class Broken(Record):
+    """One that no way of encoding survives."""
 
-    def json(self, message: Any) -> bytes:
-        if message.offset() == 1:
-            raise RecursionError
-        return super().json(message)
-
-    def msgpack(self, message: Any) -> bytes:
-        if message.offset() == 1:
-            raise RecursionError
-        return super().msgpack(message)
-
-    def value(self, message: Any) -> tuple[int, bytes]:
-        if message.offset() == 1:
-            raise RecursionError
-        return super().value(message)
+    def value(self) -> bytes | None:
+        raise RecursionError
 
 
 @pytest.mark.parametrize("format", [JSON, MSGPACK, VALUE])
 def test_one_record_never_ends_the_pipeline(reader: Reader, format: int) -> None:
     """Who wanted it stops there, and is told; who wanted another key goes on; no byte of it is logged."""
-    topic = OpenTopic("orders", Broken("orders", "auto", 1 << 20), {0: 0})
+    topic = opened(0)
     other = Reader()
     stopped = reader.subscribe(topic, format)
     going = other.subscribe(topic, format, frozenset({b"b"}))
     with capture_logs() as log:
-        topic.accept([Record(0, 0, b"1", b"a"), Record(0, 1, b"secret", b"a"), Record(0, 2, b"2", b"b")])
+        topic.accept([Record(0, 0, b"1", b"a"), Broken(0, 1, b"secret", b"a"), Record(0, 2, b"2", b"b")])
         turn_until_done(topic)
     assert (len(reader.payloads()), len(other.payloads())) == (1, 1)
     assert stopped.state == HOLED

@@ -146,13 +146,19 @@ class OpenTopic:
 
 
 def _append_json(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
-    for record in records:
-        try:
-            payload = encoder.json(record)
-        except Exception:  # noqa: BLE001  one record must not end the pipeline
-            _append_broken(tail, record)
-        else:
-            tail.append(TEXT, payload, record.partition(), record.offset(), record.key())
+    at = 0
+    while (at := encoder.append_json(tail, records, at)) < len(records):
+        _append_unusual_json(encoder, tail, records[at])
+        at += 1
+
+
+def _append_unusual_json(encoder: Encoder, tail: Tail, record: Any) -> None:
+    try:
+        payload = encoder.json(record)
+    except Exception:  # noqa: BLE001  one record must not end the pipeline
+        _append_broken(tail, record)
+    else:
+        tail.append(TEXT, payload, record.partition(), record.offset(), record.key())
 
 
 def _append_msgpack(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
@@ -166,15 +172,21 @@ def _append_msgpack(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
 
 
 def _append_value(encoder: Encoder, tail: Tail, records: list[Any]) -> None:
-    for record in records:
-        try:
-            opcode, payload = encoder.value(record)
-        except TooLarge:
-            tail.append_hole(record.partition(), record.offset(), record.key())
-        except Exception:  # noqa: BLE001  one record must not end the pipeline
-            _append_broken(tail, record)
-        else:
-            tail.append(opcode, payload, record.partition(), record.offset(), record.key())
+    at = 0
+    while (at := encoder.append_values(tail, records, at)) < len(records):
+        _append_unusual_value(encoder, tail, records[at])
+        at += 1
+
+
+def _append_unusual_value(encoder: Encoder, tail: Tail, record: Any) -> None:
+    try:
+        opcode, payload = encoder.value(record)
+    except TooLarge:
+        tail.append_hole(record.partition(), record.offset(), record.key())
+    except Exception:  # noqa: BLE001  one record must not end the pipeline
+        _append_broken(tail, record)
+    else:
+        tail.append(opcode, payload, record.partition(), record.offset(), record.key())
 
 
 def _append_broken(tail: Tail, record: Any) -> None:
