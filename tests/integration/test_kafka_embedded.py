@@ -7,6 +7,7 @@ from tailrace.errors import UnknownTopic
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.embedded import EmbeddedKafka
+from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
 
@@ -30,9 +31,9 @@ async def test_topics_have_the_partitions_they_were_given() -> None:
 async def test_what_is_produced_is_read_in_order_and_fast() -> None:
     async with EmbeddedKafka() as kafka, trio.open_nursery() as nursery:
         kafka.create("t", 2)
-        send, receive = trio.open_memory_channel[Batch](4)
+        receive = HandOff[Batch](4)
         live = LiveConsumer(kafka.settings)
-        nursery.start_soon(live.run, send)
+        nursery.start_soon(live.run, receive)
         live.assign("t", {0: 0, 1: 0})
         for number in range(500):
             kafka.produce("t", b"%d" % number, b"k", number % 2, headers=[("h", b"\xff")])

@@ -5,6 +5,7 @@ from tests.kafka_broker import Broker
 
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
+from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
 
@@ -24,7 +25,7 @@ async def test_a_killed_broker_and_its_return(own_kafka: Broker) -> None:
     topic = own_kafka.topic(2)
     health = Health(Cluster(settings))
     live = LiveConsumer(settings, on_error=health.note)
-    send, receive = trio.open_memory_channel[Batch](4)
+    receive = HandOff[Batch](4)
     offsets: dict[int, list[int]] = {0: [], 1: []}
 
     async def until(total: int) -> None:
@@ -35,7 +36,7 @@ async def test_a_killed_broker_and_its_return(own_kafka: Broker) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(health.run)
-        nursery.start_soon(live.run, send)
+        nursery.start_soon(live.run, receive)
         live.assign(topic, {0: 0, 1: 0})
         await becomes(health, True)
         for partition in (0, 1):
@@ -72,10 +73,10 @@ async def test_a_gateway_that_starts_before_its_broker(own_kafka: Broker) -> Non
     own_kafka.stop()
     settings = {"bootstrap.servers": own_kafka.bootstrap}
     health, live = Health(Cluster(settings)), LiveConsumer(settings)
-    send, receive = trio.open_memory_channel[Batch](4)
+    receive = HandOff[Batch](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(health.run)
-        nursery.start_soon(live.run, send)
+        nursery.start_soon(live.run, receive)
         live.assign(topic, {0: 0})
         await trio.to_thread.run_sync(own_kafka.start)
         await becomes(health, True)

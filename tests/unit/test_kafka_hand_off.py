@@ -1,21 +1,23 @@
-"""From a thread into a bounded channel: order, the wait when it is full, the ends."""
+"""From a thread to a task: order, the wait when there is no room, the bell, the ends."""
 
+import os
 import threading
 from collections.abc import Callable
 
 import pytest
 import trio
-import trio.testing
+from trio.testing import wait_all_tasks_blocked
 
 from tailrace.kafka.hand_off import HandOff
 
+SECONDS = 10
+
 
 class Thread:
-    """A thread that gives 0, 1, 2, ... and attends whenever it is woken, as the poll thread does; until cancelled."""
+    """A thread that gives 0, 1, 2, ..."""
 
-    def __init__(self, send: trio.MemorySendChannel[int], total: int) -> None:
-        self._woken = threading.Event()
-        self._hand_off = HandOff(send, self._woken.set)
+    def __init__(self, hand_off: HandOff[int], total: int) -> None:
+        self._hand_off = hand_off
         self._total = total
         self.given = 0
 
@@ -24,85 +26,128 @@ class Thread:
 
     def _work(self) -> None:
         for item in range(self._total):
-            self._hand_off.attend()
             self._hand_off.give(item)
             self.given += 1
-        while True:
-            self._woken.wait(0.01)
-            self._hand_off.attend()
-            trio.from_thread.check_cancelled()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(SECONDS):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.001)
 
 
-@pytest.mark.parametrize("capacity", [0, 1, 5])
-async def test_everything_comes_in_order(capacity: int) -> None:
-    send, receive = trio.open_memory_channel[int](capacity)
+@pytest.mark.parametrize("room", [0, 1, 5])
+async def test_everything_comes_in_order(room: int) -> None:
+    hand_off = HandOff[int](room)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Thread(send, 200).run)
-        with trio.fail_after(10):
-            assert [await receive.receive() for _ in range(200)] == list(range(200))
-        nursery.cancel_scope.cancel()
+        nursery.start_soon(Thread(hand_off, 2000).run)
+        with trio.fail_after(SECONDS):
+            assert [await hand_off.receive() for _ in range(2000)] == list(range(2000))
 
 
-async def test_the_thread_waits_while_the_channel_is_full() -> None:
-    send, receive = trio.open_memory_channel[int](2)
-    thread = Thread(send, 100)
+async def test_the_thread_waits_while_there_is_no_room() -> None:
+    hand_off = HandOff[int](2)
+    thread = Thread(hand_off, 100)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(thread.run)
-        await until(lambda: receive.statistics().tasks_waiting_send == 1)
-        assert thread.given == 3, "two in the channel, one refused and waiting"
-        assert [await receive.receive() for _ in range(100)] == list(range(100))
-        nursery.cancel_scope.cancel()
+        await until(lambda: not hand_off._taken.is_set())
+        assert thread.given == 2
+        assert not hand_off.ready
+        assert await hand_off.receive() == 0
+        await until(lambda: thread.given == 3)
+        assert [await hand_off.receive() for _ in range(99)] == list(range(1, 100))
+        assert hand_off.ready
 
 
-async def test_the_last_item_does_not_wait_for_another() -> None:
-    send, receive = trio.open_memory_channel[int](0)
+async def test_what_is_there_is_taken_without_waiting() -> None:
+    hand_off = HandOff[int](3)
+    await Thread(hand_off, 2).run()
+    assert [hand_off.receive_nowait(), hand_off.receive_nowait()] == [0, 1]
+    with pytest.raises(trio.WouldBlock):
+        hand_off.receive_nowait()
+
+
+async def test_a_receiver_that_waits_is_woken_and_only_such_a_one_is() -> None:
+    hand_off = HandOff[int](3)
+    await Thread(hand_off, 1).run()
+    with pytest.raises(BlockingIOError):  # the bell was not rung
+        os.eventfd_read(hand_off._bell)
+    assert await hand_off.receive() == 0
+    got: list[int] = []
+
+    async def receive() -> None:
+        got.append(await hand_off.receive())
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Thread(send, 1).run)
-        with trio.fail_after(2):
-            await until(lambda: receive.statistics().tasks_waiting_send == 1)
-            assert await receive.receive() == 0
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        await Thread(hand_off, 1).run()
+        await until(lambda: got == [0])
+
+
+async def test_receiving_what_is_there_lets_others_run() -> None:
+    hand_off = HandOff[int](1)
+    hand_off.give(1)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await hand_off.receive()
+    assert scope.cancelled_caught
+    assert hand_off.receive_nowait() == 1
+
+
+async def test_a_bell_for_what_was_taken_already_is_no_item() -> None:
+    """It rings between the receiver's look and its wait: the item is taken at once, and the ring is left over."""
+    hand_off = HandOff[int](1)
+    hand_off._ring()
+    with trio.move_on_after(0.05):
+        await hand_off.receive()
+        raise AssertionError
+    hand_off.give(7)
+    with trio.fail_after(SECONDS):
+        assert await hand_off.receive() == 7
+
+
+async def test_a_cancelled_receiver_loses_nothing() -> None:
+    hand_off = HandOff[int](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hand_off.receive)
+        await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
+    hand_off.give(1)
+    assert await hand_off.receive() == 1
 
 
-async def test_a_cancelled_run_ends_a_thread_that_waits_for_room() -> None:
-    send, receive = trio.open_memory_channel[int](1)
-    with trio.fail_after(2):
+async def test_the_end_comes_behind_what_is_there() -> None:
+    hand_off = HandOff[int](2)
+    hand_off.give(1)
+    hand_off.end()
+    assert await hand_off.receive() == 1
+    with pytest.raises(trio.EndOfChannel):
+        await hand_off.receive()
+
+
+async def test_the_end_wakes_a_receiver_that_waits() -> None:
+    hand_off = HandOff[int](1)
+    with trio.fail_after(SECONDS), pytest.RaisesGroup(trio.EndOfChannel):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Thread(send, 100).run)
-            await until(lambda: receive.statistics().tasks_waiting_send == 1)
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(hand_off.receive)
+            await wait_all_tasks_blocked()
+            hand_off.end()
 
 
-async def test_a_receiver_that_is_gone_is_an_error_in_the_thread() -> None:
-    send, receive = trio.open_memory_channel[int](1)
-    receive.close()
-    with pytest.raises(trio.BrokenResourceError):
-        await Thread(send, 3).run()
+async def test_the_end_releases_a_thread_that_waits_for_room() -> None:
+    hand_off = HandOff[int](1)
+    thread = threading.Thread(target=lambda: [hand_off.give(item) for item in range(5)])
+    thread.start()
+    await until(lambda: not hand_off._taken.is_set())
+    hand_off.end()
+    await trio.to_thread.run_sync(thread.join, SECONDS)
+    assert not thread.is_alive()
 
 
-async def test_a_receiver_that_is_gone_at_shutdown_is_not() -> None:
-    send, receive = trio.open_memory_channel[int](0)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(Thread(send, 3).run)
-        nursery.cancel_scope.cancel()
-        receive.close()
-
-
-async def test_the_thread_is_woken_for_an_item_that_was_refused_and_for_no_other() -> None:
-    send, _receive = trio.open_memory_channel[int](1)
-    woken: list[str] = []
-    hand_off = HandOff(send, lambda: woken.append("woken"))
-
-    async def give_and_look(item: int) -> list[str]:
-        await trio.to_thread.run_sync(hand_off.give, item)
-        await trio.testing.wait_all_tasks_blocked()
-        return woken
-
-    assert await give_and_look(1) == []
-    assert await give_and_look(2) == ["woken"]
+def test_the_descriptor_is_given_back() -> None:
+    hand_off = HandOff[int](1)
+    bell = hand_off._bell
+    del hand_off
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(bell)

@@ -5,7 +5,7 @@ records of one topic hold up a quiet one nor a fan-out holds up pongs and comman
 waits for the next batch.
 """
 
-import contextlib
+from typing import Protocol
 
 import trio
 
@@ -13,10 +13,17 @@ from tailrace.gateway.topics import Topics
 from tailrace.kafka.batch import Batch
 
 
+class Batches(Protocol):
+    """The receiving end of a hand-off, or of a memory channel."""
+
+    async def receive(self) -> Batch: ...
+    def receive_nowait(self) -> Batch: ...
+
+
 class Pump:
     """Serves `topics` from `batches`. max_bytes: of all tails together."""
 
-    def __init__(self, topics: Topics, batches: trio.MemoryReceiveChannel[Batch], max_bytes: int) -> None:
+    def __init__(self, topics: Topics, batches: Batches, max_bytes: int) -> None:
         self._topics = topics
         self._batches = batches
         self._max_bytes = max_bytes
@@ -36,9 +43,11 @@ class Pump:
 
     def _take_what_is_there(self) -> None:
         """All of it, so that the first record of a quiet topic does not wait behind a busy one's batches."""
-        with contextlib.suppress(trio.WouldBlock):
+        try:
             while True:
                 self._topics.arrived(self._batches.receive_nowait())
+        except trio.WouldBlock:
+            return
 
     def _turn(self) -> None:
         """One turn of the topic that has waited longest."""

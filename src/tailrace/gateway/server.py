@@ -1,7 +1,7 @@
 """The gateway as one nursery tree, and the drain that ends it.
 
     serve
-     ├── LiveConsumer.run      the poll thread, and its batches over a bounded channel
+     ├── LiveConsumer.run      the poll thread, and its batches, over a bounded hand-off
      ├── Pump.run              batches into tails, tails to sockets
      ├── Blocks.run            reading back: a pool of consumers and what they read
      ├── Snapshots.run         building snapshots, a consumer for each that is being built
@@ -40,12 +40,13 @@ from tailrace.http.admin import Readiness, Routes, livez, readyz, serve_admin
 from tailrace.http.static import StaticFiles
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
+from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
 
-BATCHES = 8  # in the channel: what else waits, waits in librdkafka's queue and in Kafka
+BATCHES = 8  # between thread and loop: what else waits, waits in librdkafka's queue and in Kafka
 BACKLOG = 4096  # connections the kernel holds for us; a fleet that reconnects at once comes in thousands
 # The poll thread gives up the GIL to the loop after that; Python's own 5 ms are a client's whole latency.
 SWITCH_SECONDS = 0.0005
@@ -90,10 +91,10 @@ async def serve(
     inherited = public is not None
     public = public or await listen(config.listen.address)
     administering = [] if config.admin.address is None else await listen(config.admin.address)
-    send, receive = trio.open_memory_channel[Batch](BATCHES)
+    batches = HandOff[Batch](BATCHES)
     async with trio.open_nursery() as gateway:
-        gateway.start_soon(live.run, send)
-        gateway.start_soon(Pump(topics, receive, config.tail.max_bytes).run)
+        gateway.start_soon(live.run, batches)
+        gateway.start_soon(Pump(topics, batches, config.tail.max_bytes).run)
         gateway.start_soon(blocks.run)
         gateway.start_soon(topics.snapshots.run)
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)

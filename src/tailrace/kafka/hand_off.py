@@ -1,15 +1,17 @@
-"""Items from a thread into a bounded trio channel, in order, without a round trip for each.
+"""Items from a thread to a task of trio's, in order and bounded, without a round trip for each.
 
-`trio.from_thread` makes the thread wait until trio has taken the item, and wakes a task for it: 150 us of the
-thread's time and 130 us more in all than this (measured on a busy machine, 400 items). Here one item is on its way
-while the thread does something else; only when the channel is full does the thread wait, and then by `from_thread`,
-which also tells it of a cancelled run and of a receiver that is gone.
+`trio.from_thread` makes the thread wait until trio has taken the item, and `run_sync_soon` into a memory channel wakes
+two tasks for it: trio's own and the receiver. Here the thread puts the item down and goes on; only a receiver that
+waits is woken, by an eventfd, and only when there is no room does the thread wait.
 
-The thread must be one of `trio.to_thread.run_sync`.
+Rests on the GIL: each side first writes what the other looks at, then looks itself, so that one of them sees the other.
 """
 
-import queue
-from collections.abc import Callable
+import contextlib
+import os
+import threading
+import weakref
+from collections import deque
 from typing import Generic, TypeVar
 
 import trio
@@ -18,55 +20,75 @@ T = TypeVar("T")
 
 
 class HandOff(Generic[T]):
-    """Built in trio. `wake`: called in trio when an item was refused, so that the thread comes and calls `attend`."""
+    """One thread gives, one task receives, as from a memory channel. room: of how many items, at least 1."""
 
-    def __init__(self, send: trio.MemorySendChannel[T], wake: Callable[[], None]) -> None:
-        self._send = send
-        self._wake = wake
-        self._token = trio.lowlevel.current_trio_token()
-        self._on_its_way = False
-        # What became of the item on its way: itself when the channel did not take it, else None.
-        self._refused: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+    def __init__(self, room: int) -> None:
+        self._room = max(1, room)
+        self._items: deque[T] = deque()
+        self._waits = False  # the receiver, for the bell
+        self._ended = False
+        self._taken = threading.Event()  # not set while the thread waits for room
+        self._taken.set()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._bell)
+
+    # ------------------------------------------------------------------------------------------------- in the thread
 
     def give(self, item: T) -> None:
-        """In the thread. Waits until the item before is in the channel, not for this one.
-
-        Raises `trio.BrokenResourceError` when nobody receives any more, `trio.Cancelled` when the run is cancelled.
-        """
-        self._settle()
-        self._on_its_way = True
-        self._token.run_sync_soon(self._deliver, item)
+        """Put an item down; waits while there is no room. After `end` it is nobody's."""
+        while len(self._items) >= self._room and not self._ended:
+            self._taken.clear()
+            if len(self._items) >= self._room and not self._ended:
+                self._taken.wait()
+        self._items.append(item)
+        if self._waits:
+            self._ring()
 
     @property
     def ready(self) -> bool:
-        """In the thread: `give` would not wait."""
-        return not self._on_its_way or not self._refused.empty()
+        """The receiver has taken everything: it waits, or is at work on the last item."""
+        return not self._items
 
-    def attend(self) -> None:
-        """In the thread, whenever it was woken: sees to an item that was refused. Raises as `give`."""
-        if not self._refused.empty():
-            self._settle()
+    # ------------------------------------------------------------------------------------------------------ in trio
 
-    def _settle(self) -> None:
-        if not self._on_its_way:
-            return
-        self._on_its_way = False
-        if (refused := self._refused.get()) is not None:
-            self._wait_for_room(refused)
+    async def receive(self) -> T:
+        """The next item; EndOfChannel behind the last one."""
+        if self._items:
+            await trio.lowlevel.checkpoint()
+        while not self._items:
+            if self._ended:
+                raise trio.EndOfChannel
+            await self._wait()
+        return self._take()
 
-    def _wait_for_room(self, item: T) -> None:
+    def receive_nowait(self) -> T:
+        """The next item; WouldBlock when there is none."""
+        if not self._items:
+            raise trio.WouldBlock
+        return self._take()
+
+    def end(self) -> None:
+        """Nothing is given any more: the receiver gets what is there, a thread that waits for room goes on."""
+        self._ended = True
+        self._taken.set()
+        self._ring()
+
+    def _take(self) -> T:
+        item = self._items.popleft()
+        if not self._taken.is_set():
+            self._taken.set()
+        return item
+
+    async def _wait(self) -> None:
+        self._waits = True
         try:
-            trio.from_thread.run(self._send.send, item)
-        except trio.BrokenResourceError:
-            trio.from_thread.check_cancelled()  # at shutdown the receiver may be gone first
-            raise
+            if not self._items and not self._ended:
+                await trio.lowlevel.wait_readable(self._bell)
+        finally:
+            self._waits = False
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
 
-    def _deliver(self, item: T) -> None:
-        """In trio, where an exception would end everything: whatever is wrong is left to the thread to find."""
-        try:
-            self._send.send_nowait(item)
-        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            self._refused.put(item)
-            self._wake()
-        else:
-            self._refused.put(None)
+    def _ring(self) -> None:
+        self._waits = False
+        os.eventfd_write(self._bell, 1)

@@ -6,7 +6,7 @@ Rules:
 - Partitions are assigned by hand and incrementally: no group, and what flows is not disturbed by what comes or goes.
 - A fault of a partition is told in the batch, librdkafka goes on by itself. An exception in the thread is ours, and
   comes out of `run`.
-- While the receiver's channel is full the thread waits: pressure goes back to librdkafka's queue, and to Kafka.
+- While there is no room for another batch the thread waits: pressure goes back to librdkafka's queue, and to Kafka.
 
 Left out: reading back (another consumer's work), and what a record means.
 """
@@ -88,16 +88,19 @@ class LiveConsumer:
         self._batches = 0
         self._records = 0
 
-    async def run(self, send: trio.MemorySendChannel[Batch]) -> None:
+    async def run(self, batches: HandOff[Batch]) -> None:
         """Reads until cancelled, and returns only when the thread has ended and the consumer is closed.
 
-        Closes `send` at the end. Raises what the thread raised; `trio.BrokenResourceError` when nobody receives.
+        Ends `batches` at the end. Raises what the thread raised.
         """
-        async with send, trio.open_nursery() as nursery:
-            nursery.start_soon(self._stop_when_cancelled)
-            # A limiter of its own: the thread lives as long as the gateway and must not use up a place for others.
-            await trio.to_thread.run_sync(self._poll, HandOff(send, self._ring), limiter=trio.CapacityLimiter(1))
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stop_when_cancelled, batches)
+                # A limiter of its own: the thread lives as long as the gateway and must not use up a place for others.
+                await trio.to_thread.run_sync(self._poll, batches, limiter=trio.CapacityLimiter(1))
+                nursery.cancel_scope.cancel()
+        finally:
+            batches.end()
 
     def assign(self, topic: str, offsets: Mapping[int, int]) -> int:
         """Reads these partitions from these offsets (or `BEGINNING`), and no other of the topic; not paused.
@@ -142,11 +145,12 @@ class LiveConsumer:
         if (bell := self._bell) is not None:
             bell.ring()
 
-    async def _stop_when_cancelled(self) -> None:
+    async def _stop_when_cancelled(self, batches: HandOff[Batch]) -> None:
         try:
             await trio.sleep_forever()
         finally:
             self._stopping = True
+            batches.end()
             self._ring()
 
     def _error_event(self, error: KafkaError) -> None:
@@ -154,7 +158,7 @@ class LiveConsumer:
 
     # The poll thread.
 
-    def _poll(self, hand_off: HandOff[Batch]) -> None:
+    def _poll(self, batches: HandOff[Batch]) -> None:
         error_callback = self._error_event  # one object: the bell knows the consumer by it
         consumer = Consumer(self._settings, error_cb=error_callback, logger=self._log)
         self._bell = bell = Doorbell(consumer, error_callback)
@@ -162,10 +166,9 @@ class LiveConsumer:
         try:
             while not self._stopping:
                 self._take_commands(consumer)
-                hand_off.attend()
                 messages = _consume(consumer, wait_seconds)
-                _fill(messages, consumer, hand_off)
-                self._hand_over(hand_off, messages)
+                _fill(messages, consumer, batches)
+                self._hand_over(batches, messages)
         finally:
             bell.close()
             consumer.close()
@@ -179,7 +182,7 @@ class LiveConsumer:
                 what = trouble(error)
                 self._faults.append(Fault(topic, NO_PARTITION, what.name, what.text))
 
-    def _hand_over(self, hand_off: HandOff[Batch], messages: list[Message]) -> None:
+    def _hand_over(self, batches: HandOff[Batch], messages: list[Message]) -> None:
         if not messages and not self._faults:
             return
         generations = {topic: each.generation for topic, each in self._assigned.items()}
@@ -188,7 +191,7 @@ class LiveConsumer:
         self._faults.clear()
         if not arrived:
             return
-        hand_off.give(arrived)
+        batches.give(arrived)
         self._batches += 1
         self._records += sum(map(len, arrived.records.values()))
 
@@ -237,10 +240,10 @@ def _find_leaders(topic: str, consumer: Consumer) -> None:
         consumer.list_topics(topic, timeout=_METADATA_SECONDS)
 
 
-def _fill(messages: list[Message], consumer: Consumer, hand_off: HandOff[Batch]) -> None:
+def _fill(messages: list[Message], consumer: Consumer, batches: HandOff[Batch]) -> None:
     """While the loop is busy with the batch before, this one grows by what is there: fewer hand-offs, and the first
     record of a quiet topic does not wait behind twenty batches of a busy one."""
-    while messages and not hand_off.ready and len(messages) < MAX_BATCH:
+    while messages and not batches.ready and len(messages) < MAX_BATCH:
         more = consumer.consume(MAX_RECORDS, 0)
         if not more:
             return
