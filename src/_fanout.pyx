@@ -295,6 +295,7 @@ cdef struct Tail_:
     size_t memory            # bytes allocated for blocks and their index
     uint64_t delivered       # (record, subscriber) pairs handed to a connection
     uint64_t sent_bytes
+    size_t[8] states         # how many of its subscriptions are in which state
     Link due                 # ring of groups
     Link behind              # ring of cursors
     Link arriving            # ring of live cursors whose goal is still ahead
@@ -338,6 +339,7 @@ cdef struct Newest:          # of each key in a round, by open addressing; NO_KE
 
 cdef Scratch scratch
 cdef Newest newest
+cdef uint64_t all_sent_bytes = 0  # of all wires since the beginning
 
 
 # ------------------------------------------------------------------------------------------------------------------------- blocks
@@ -518,11 +520,13 @@ cdef bint rest_add(Wire* wire, const char* data, size_t size) noexcept nogil:
 
 cdef size_t wire_send(Wire* wire, const char* data, size_t size) noexcept nogil:
     """Offer bytes to the kernel: how many it took. Less than all leaves `refused` or `error` set."""
+    global all_sent_bytes
     cdef ssize_t took
     while True:
         took = c_send(wire.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
         if took >= 0:
             wire.sent_bytes += took
+            all_sent_bytes += took
             if <size_t>took < size:
                 wire.refused = True
             return took
@@ -622,8 +626,15 @@ cdef void vector_at(Tail_* tail, int64_t seq, int64_t* out) noexcept nogil:
         out[block.partition[i]] = block.offset[i] + 1
 
 
+cdef inline void become(Cursor* cursor, int state) noexcept nogil:
+    """Of a cursor whose subscription is attached: its tail counts states."""
+    cursor.tail.states[cursor.state] -= 1
+    cursor.tail.states[state] += 1
+    cursor.state = state
+
+
 cdef void fall_behind(Cursor* cursor) noexcept nogil:
-    cursor.state = S_BEHIND
+    become(cursor, S_BEHIND)
     link_remove(&cursor.in_tail)
     link_append(&cursor.tail.behind, &cursor.in_tail)
     link_append(&cursor.wire.behind, &cursor.in_wire)
@@ -638,7 +649,7 @@ cdef void drop(Cursor* cursor, int state) noexcept nogil:
     link_remove(&cursor.in_stretch)
     if not reading and (state == S_HOLED or state == S_ARRIVED or state == S_RESTING):
         link_append(&cursor.tail.behind, &cursor.in_tail)
-    cursor.state = state
+    become(cursor, state)
     cursor.told = False
     if state == S_FALLEN:
         cursor.stretch = NULL
@@ -931,7 +942,7 @@ cdef void go_live(Cursor* cursor) noexcept nogil:
     if had_round(cursor):
         rest(cursor)
         return
-    cursor.state = S_LIVE
+    become(cursor, S_LIVE)
     if cursor.goals_left:
         link_append(&cursor.tail.arriving, &cursor.in_tail)
 
@@ -1235,6 +1246,8 @@ cdef class Line:
         self.wire.rest_at = self.wire.rest_end = self.wire.rest_room = 0
         self.wire.refused = False
         self.wire.sent_bytes += len(taken)
+        global all_sent_bytes
+        all_sent_bytes += <size_t>len(taken)
         return taken
 
     def take_dropped(self):
@@ -1383,6 +1396,7 @@ cdef class Tail:
         self.tail.width = 0
         self.tail.memory = 0
         self.tail.delivered = self.tail.sent_bytes = 0
+        memset(self.tail.states, 0, sizeof(self.tail.states))
         self.tail.wakes = NULL
         self.tail.wakes_count = self.tail.wakes_room = 0
         link_init(&self.tail.due, NULL)
@@ -1742,21 +1756,28 @@ cdef class Tail:
         return size
 
     @property
+    def offered(self):
+        """The sequence number before which everything has been offered to all live subscribers."""
+        return self._oldest_due()
+
+    @property
+    def delivered(self):
+        """Records committed to a connection since the beginning, counted for each."""
+        return self.tail.delivered
+
+    @property
     def subscribers(self):
         """How many subscriptions it has."""
         return len(self.attached)
 
     def statistics(self):
         """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""
-        cdef Subscription subscription
-        cdef int[8] states = [0, 0, 0, 0, 0, 0, 0, 0]
-        for subscription in self.attached:
-            states[subscription.cursor.state] += 1
+        cdef size_t* states = self.tail.states
         return {
             "records": self.tail.end, "held": self.tail.end - oldest(&self.tail), "memory_bytes": self.tail.memory,
             "delivered": self.tail.delivered, "sent_bytes": self.tail.sent_bytes, "stale": self.stale,
             "live": states[S_LIVE], "behind": states[S_BEHIND] + states[S_ARRIVED] + states[S_RESTING],
-            "reading": states[S_READING], "dropped": states[S_FALLEN] + states[S_HOLED],
+            "resting": states[S_RESTING], "reading": states[S_READING], "dropped": states[S_FALLEN] + states[S_HOLED],
         }
 
     cdef _Group _group_of(self, frozenset keys, bint create):
@@ -1780,11 +1801,13 @@ cdef class Tail:
             for key in keys:
                 self.several_keys[key] = self.several_keys.get(key, 0) + 1
         self.attached.add(subscription)
+        self.tail.states[subscription.cursor.state] += 1
 
     cdef void _detach(self, Subscription subscription, frozenset keys) except *:
         cdef _Group group = subscription.group
         group.leave(&subscription.cursor)
         self.attached.discard(subscription)
+        self.tail.states[subscription.cursor.state] -= 1
         if group is self.several:
             for key in keys:
                 self.several_keys[key] -= 1
@@ -1940,7 +1963,7 @@ cdef class Subscription:
         tail._attach(self, keys)
         link_append(&line.wire.cursors, &self.cursor.in_line)
         if away:
-            self.cursor.state = S_FALLEN
+            become(&self.cursor, S_FALLEN)
             self.cursor.told = True
         else:
             self._join(begin)
@@ -1982,7 +2005,7 @@ cdef class Subscription:
         self.stretch = stretch
         cursor.stretch = &stretch.stretch
         cursor.upto = stretch.stretch.next if upto is None else min(<int64_t>upto, stretch.stretch.next)
-        cursor.state = S_READING
+        become(cursor, S_READING)
         link_append(&cursor.wire.behind, &cursor.in_wire)
         link_append(&stretch.stretch.readers, &cursor.in_stretch)
         if cursor.wire.woken:
@@ -2004,10 +2027,10 @@ cdef class Subscription:
         if cursor.hole >= 0:
             cursor.floor[cursor.hole] += 1
             cursor.stretch = NULL
-            cursor.state = S_FALLEN
+            become(cursor, S_FALLEN)
         elif cursor.seq < oldest(cursor.tail):  # it was evicted meanwhile, and the place settled: the hole is met again
             link_remove(&cursor.in_tail)
-            cursor.state = S_FALLEN
+            become(cursor, S_FALLEN)
         else:
             self._join(cursor.seq + 1)
             self.tail._collect_wakes()
@@ -2186,7 +2209,7 @@ cdef class Subscription:
         link_remove(&self.cursor.in_stretch)
         if last:
             self._set_floor(last)
-        self.cursor.state = S_CLOSED
+        become(&self.cursor, S_CLOSED)
         self.stretch = None
         self.tail._detach(self, self.keys)
         return last
@@ -2199,6 +2222,11 @@ cdef class Subscription:
         free(self.cursor.goal)
         free(self.cursor.keys)
         free(self.cursor.floor)
+
+
+def sent_bytes():
+    """Bytes taken from all lines since the beginning, by the kernel or by who encrypts them."""
+    return all_sent_bytes
 
 
 seed_keys()
