@@ -33,6 +33,7 @@ from websockets.trio.client import ClientConnection, connect
 from tailrace.config import Admin, Config, Listen, Topic
 from tailrace.gateway import server
 from tailrace.gateway.door import Door
+from tailrace.gateway.parts import Parts
 from tailrace.gateway.topics import Topics
 from tailrace.websocket.connection import Connection
 
@@ -330,7 +331,15 @@ class Gateway(Addressed):
 
     door: Door
     topics: Topics
+    parts: Parts
     log: Log
+
+    async def metrics(self) -> dict[str, float]:
+        """What `/metrics` says: by the series as it stands there, `name{label="value"}`."""
+        answer = await self.get("/metrics", admin=True)
+        assert answer.status == 200, answer
+        lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+        return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
     def logged(self, event: str) -> Log:
         return [entry for entry in self.log if entry["event"] == event]
@@ -351,7 +360,7 @@ class Gateway(Addressed):
 
 
 @contextlib.asynccontextmanager
-async def running(kafka: Broker | str, **sections: Any) -> AsyncIterator[Gateway]:
+async def running(kafka: Broker | str, /, **sections: Any) -> AsyncIterator[Gateway]:
     """A gateway that exposes every topic named topic-*. sections: of the configuration, in place of the defaults."""
     bootstrap = kafka if isinstance(kafka, str) else kafka.bootstrap
     defaults = {
@@ -381,8 +390,13 @@ def _observed(gateway: Gateway) -> Iterator[None]:
             super().__init__(config, topics, *rest)
             gateway.door, gateway.topics = self, topics
 
+    class SeenParts(Parts):
+        def __post_init__(self) -> None:
+            gateway.parts = self
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "Door", SeenDoor)
+        patch.setattr(server, "Parts", SeenParts)
         yield
 
 

@@ -43,6 +43,8 @@ class Admin(Section, frozen=True):
     """The admin listener; None: there is none."""
 
     address: Address | None = "127.0.0.1:8081"
+    metrics_topics: Count = 200  # that have a label of their own; the others share one
+    ready: Literal["any", "all"] = "any"  # with a partition that cannot be read: as long as others can, or not at all
 
 
 class Topic(Section, frozen=True):

@@ -129,7 +129,7 @@ async def test_a_client_that_leaves_gives_everything_back(reset: bool) -> None:
                     else:
                         await raw.stream.aclose()
                     await wait_all_tasks_blocked()
-                    assert place.door.connections == set()
+                    assert not place.door.connections
         assert (place.users("orders"), place.users("prices")) == (0, 0)
         assert [entry["event"] for entry in log if entry["log_level"] == "error"] == []
 

@@ -32,7 +32,7 @@ async def test_a_conversation_is_known_while_it_lasts() -> None:
         async with place.visit():
             (connection,) = place.door.connections
             assert connection.ending is None
-        assert place.door.connections == set()
+        assert not place.door.connections
         assert connection.ending is not None
 
 

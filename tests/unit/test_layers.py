@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "errors", "disconnect", "units", "address", "printable", "config", "configuration"),
     "core": ("core", "_fanout", "demo", "client"),
-    "edges": ("kafka", "http", "tls", "websocket", "console", "auth"),
+    "edges": ("kafka", "http", "tls", "websocket", "console", "auth", "metrics"),
     "gateway": ("gateway", "workers"),
     "entry": ("cli", "__main__"),
 }
@@ -32,6 +32,7 @@ LIBRARIES: dict[str, set[str]] = {
     "wsproto": {"websocket"},
     "h11": {"http"},
     "jwt": {"auth"},
+    "prometheus_client": {"metrics"},
     "trio": {*LAYERS["edges"], *LAYERS["gateway"], *LAYERS["entry"]},
     "outcome": {*LAYERS["edges"], *LAYERS["gateway"]},  # what trio's reschedule() takes
     "structlog": {*LAYERS["edges"], *LAYERS["gateway"], *LAYERS["entry"]},

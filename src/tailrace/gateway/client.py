@@ -14,7 +14,7 @@ from tailrace.core.begin import Verdict
 from tailrace.core.commands import Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
-from tailrace.core.messages import Message, Welcome
+from tailrace.core.messages import ErrorMessage, Message, Welcome
 from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import Disconnect
@@ -83,6 +83,8 @@ class Client:
         said: list[Message] = []
         for action in actions:
             if isinstance(action, Send):
+                if isinstance(action.message, ErrorMessage):
+                    self._topics.counts.commands_refused[action.message.code] += 1
                 said.append(action.message)
                 continue
             self._say(said)

@@ -69,7 +69,7 @@ class Door:
         self._inside = 0
         self._echo = echo_enabled()
         self._certificates = certificates
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, Client | StreamClient] = {}
         self.draining = False
 
     async def handle(self, transport: trio.SocketStream) -> None:
@@ -111,6 +111,7 @@ class Door:
         except (NoRequest, Gone):
             pass
         except Refused as refused:
+            self._topics.counts.refused[refused.refusal.code] += 1
             await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
         return None
 
@@ -169,7 +170,8 @@ class Door:
         client, remote = visit.client, remote_of(stream.socket)
 
         async def talk(connection: Connection) -> None:
-            self.connections.add(connection)
+            self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
+            self.connections[connection] = client
             _log.debug("connected", connection=connection.id, remote=remote, path=visit.path)
             await client.talk(connection)
 
@@ -180,9 +182,10 @@ class Door:
             )
         finally:
             client.release()
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         ending = connection.ending
         assert ending is not None
+        self._topics.counts.ended(ending)
         _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
 
 

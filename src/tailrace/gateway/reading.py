@@ -104,6 +104,7 @@ class Reading:
         self.ticket = ticket
         self._snapshot: Lease | None = start.snapshot
         self._held.readings.add(self)
+        self._count_gaps(beginning.verdicts)
         if slow in (Slow.SKIP, Slow.CLOSE):
             self._held.impatient.add(self)
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
@@ -181,7 +182,7 @@ class Reading:
         before.close()
         self._leave_snapshot()
         if verdicts:
-            self._owner.missed(self, verdicts)
+            self._miss(verdicts)
         passed = {verdict.partition for verdict in verdicts if verdict.reason != "retention"}  # named to its end
         passed |= self._goal.keys() - positions.keys()  # recreated without it
         if self._goal and self._goal.keys() <= passed:
@@ -226,6 +227,7 @@ class Reading:
             if not self._go_straight_on():
                 self._exhausted.set()
         elif not self.give_up_if_slow():
+            self._held.open.traffic.fallen += 1
             self._owner.outlet.start_soon(self._chase)
 
     def _say_live(self, positions: Positions) -> None:
@@ -249,15 +251,24 @@ class Reading:
             return False
         if not subscription.waits(slow_bytes):
             return False
+        self._topics.counts.slow[self.slow] += 1
         if self.slow is Slow.CLOSE:
             self._owner.close(SLOW)
             return True
         before, tail = subscription.jump(), subscription.tail
         now = tail.positions
         moved = [p for p in sorted(now) if before.get(p, 0) < now[p]]
-        self._owner.missed(self, [Verdict(p, before.get(p, 0), now[p], now[p], "slow") for p in moved])
+        self._miss([Verdict(p, before.get(p, 0), now[p], now[p], "slow") for p in moved])
         wake(tail)
         return True
+
+    def _miss(self, verdicts: list[Verdict]) -> None:
+        self._count_gaps(verdicts)
+        self._owner.missed(self, verdicts)
+
+    def _count_gaps(self, verdicts: list[Verdict]) -> None:
+        for verdict in verdicts:
+            self._held.open.traffic.gaps[verdict.reason] += 1
 
     # -------------------------------------------------------------------------------------------------------- the chase
 
@@ -385,7 +396,7 @@ class Reading:
         """What it wants next is not in Kafka's log: say so, and go on where the log does."""
         wanted = verdict.to if verdict.reason == "truncated" else verdict.from_
         if self._still_at(subscription, verdict.partition, wanted):
-            self._owner.missed(self, [verdict])
+            self._miss([verdict])
             subscription.move(verdict.partition, verdict.next)
 
     # ----------------------------------------------------------------------------------------------- now and then

@@ -31,7 +31,11 @@ from tailrace.console import HEADERS, assets
 from tailrace.core.exposure import Exposure
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
+from tailrace.gateway.collecting import metrics
 from tailrace.gateway.door import Door
+from tailrace.gateway.lag import Lag
+from tailrace.gateway.loop_delay import watch_loop
+from tailrace.gateway.parts import Parts
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
@@ -82,11 +86,13 @@ async def serve(
     limit = min(config.listen.connection_limit or most, most)
     cluster = Cluster(config.kafka)
     health = Health(cluster)
-    live = LiveConsumer(config.kafka, health.note)
+    lag = Lag(lambda: topics.open)
+    live = LiveConsumer(config.kafka, health.note, on_statistics=lag.take)
     blocks = Blocks(config.kafka, config.catchup)
     topics = Topics(live, cluster, blocks, config)
     page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
     door = Door(config, topics, page, limit)
+    parts = Parts(config, door, topics, blocks, health, lag)
     manager = ServiceManager()
     inherited = public is not None
     public = public or await listen(config.listen.address)
@@ -100,7 +106,8 @@ async def serve(
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))
-        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
+        gateway.start_soon(watch_loop, topics.counts.loop_delay)
+        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health)), "/metrics": metrics(parts)}
         if admin is not None:
             gateway.start_soon(admin, routes)
         elif administering:

@@ -6,6 +6,7 @@ what waits before that is bounded by pausing the topic's partitions (`wants_paus
 `turn` until there is nothing left to do.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,8 @@ import structlog
 from tailrace._fanout import JSON, MSGPACK, VALUE, Tail
 from tailrace.core.encode import Encoder, TooLarge
 from tailrace.core.frame import BINARY, TEXT
+from tailrace.gateway.counts import Traffic
+from tailrace.gateway.delay import Delays
 
 PAUSE_BYTES = 4 * 1024 * 1024  # of values that wait to be encoded: about 50 ms of a burst
 RESUME_BYTES = 1024 * 1024
@@ -41,12 +44,14 @@ class OpenTopic:
     """A topic that is being read.
 
     positions: where reading began in every partition. users: subscriptions, and those about to be; `idle_since`
-    counts from the last.
+    counts from the last. traffic: what is counted of it, with that of the same topic when it was open before.
     """
 
-    def __init__(self, name: str, encoder: Encoder, positions: dict[int, int]) -> None:
+    def __init__(self, name: str, encoder: Encoder, positions: dict[int, int], traffic: Traffic | None = None) -> None:
         self.name = name
+        self.traffic = traffic or Traffic()
         self.tails: dict[int, Tail] = {}
+        self._delays: dict[int, Delays] = {}
         self.users = 0
         self.idle_since = 0.0
         self.paused = False
@@ -70,6 +75,7 @@ class OpenTopic:
         if tail is None:
             positions = self.positions
             tail = self.tails[format] = Tail(format, [positions[partition] for partition in sorted(positions)])
+            self._delays[format] = Delays(self.traffic.delay)
         return tail
 
     def unused(self, now: float) -> list[int]:
@@ -85,7 +91,17 @@ class OpenTopic:
         """Drop a tail that nobody reads: the bytes that this freed."""
         self._positions = self.positions
         self._unused_since.pop(format, None)
-        return self.tails.pop(format).memory_bytes
+        del self._delays[format]
+        seen = self.tails.pop(format).statistics()
+        self.traffic.delivered += seen["delivered"]
+        self.traffic.record_bytes += seen["sent_bytes"]
+        return seen["memory_bytes"]
+
+    def retire(self) -> None:
+        """It is read no more: what its encoder counted is kept."""
+        self.traffic.not_json += self._encoder.not_json
+        self.traffic.too_large += self._encoder.too_large
+        self._encoder.not_json = self._encoder.too_large = 0
 
     def add_partition(self, partition: int, offset: int) -> None:
         """A partition that exists from now on, read from its beginning."""
@@ -96,6 +112,7 @@ class OpenTopic:
     def accept(self, records: list[Any], ends: Iterable[tuple[int, int]] = ()) -> None:
         """Take what arrived, in order, to be encoded by `turn` in steps."""
         self.consumed_records += len(records)
+        self.traffic.consumed += len(records)
         steps = [records[begin : begin + STEP_RECORDS] for begin in range(0, len(records), STEP_RECORDS)] or [[]]
         for step in steps:
             size = sum(map(len, step))
@@ -116,21 +133,40 @@ class OpenTopic:
 
         Whether there is more to do, and by how many bytes the tails grew.
         """
-        grown = 0
+        grown, begun = 0, time.perf_counter()
         if self._backlog and all(tail.unserved_bytes < AHEAD_BYTES for tail in self.tails.values()):
             grown = self._enter(self._backlog.popleft())
-        more = bool(self._backlog)
+        more, encoded = bool(self._backlog), time.perf_counter()
         for tail in self.tails.values():
-            more |= tail.pump(PUMP_BYTES)
-            for outlet in tail.take_woken():
-                outlet.wake()
+            more |= self._pump(tail)
+        self.traffic.encode_seconds += encoded - begun
+        self.traffic.fanout_seconds += time.perf_counter() - encoded
         return more, grown
+
+    def _pump(self, tail: Tail) -> bool:
+        before = tail.delivered
+        more = tail.pump(PUMP_BYTES)
+        self._delays[tail.format].delivered(tail.delivered - before, tail.offered, time.time())
+        for outlet in tail.take_woken():
+            outlet.wake()
+        return more
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Records that its encoder could not show as they are, as of `retire` from zero."""
+        return {"not_json": self._encoder.not_json, "too_large": self._encoder.too_large}
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Of values that wait to be encoded."""
+        return self._backlog_bytes
 
     def _enter(self, arrived: Arrived) -> int:
         self._backlog_bytes -= arrived.size
         before = sum(tail.memory_bytes for tail in self.tails.values())
         for format, tail in self.tails.items():
             _APPEND[format](self._encoder, tail, arrived.records)
+            self._delays[format].entered(tail.end, arrived.records)
             for partition, offset in arrived.ends:
                 tail.advance(partition, offset)
         if not self.tails:

@@ -21,6 +21,7 @@ from tailrace.core.exposure import Exposure
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
 from tailrace.gateway.begin import Beginnings
 from tailrace.gateway.blocks import Blocks, Source
+from tailrace.gateway.counts import Counts
 from tailrace.gateway.shared import Once
 from tailrace.gateway.snapshots import Lease, Snapshots
 from tailrace.gateway.topic import OpenTopic
@@ -76,6 +77,7 @@ class Topics:
         self.cluster = cluster
         self.blocks = blocks
         self.snapshots = Snapshots(config.kafka, config.catchup)
+        self.counts = Counts(config.admin.metrics_topics)
         self._beginnings = Beginnings(cluster)
         self._exposure = Exposure(config.topics)
         self._max_record_bytes = config.limits.max_record_bytes
@@ -208,7 +210,7 @@ class Topics:
         exposed = self._exposure.find(name)
         encoder = Encoder(name, exposed.value if exposed else "auto", self._max_record_bytes)
         generation = self.live.assign(name, positions)
-        opened = OpenTopic(name, encoder, positions)
+        opened = OpenTopic(name, encoder, positions, self.counts.topic(name))
         opened.idle_since = trio.current_time()
         return opened, generation, Source(name, generation, encoder)
 
@@ -226,6 +228,7 @@ class Topics:
         self.due.pop(held.open, None)
         for format in list(held.open.tails):
             self.tail_bytes -= held.open.forget(format)
+        held.open.retire()
 
     # --------------------------------------------------------------------------------------------------- for the pump
 

@@ -66,7 +66,8 @@ class LiveConsumer:
     """Records of the assigned partitions, in batches, from `run`; everything else may be called from any thread.
 
     `kafka`: the user's librdkafka settings. `on_error`: called in the poll thread for each error event that concerns
-    no partition (a broker that is down); must not block.
+    no partition (a broker that is down); must not block. `on_statistics`: the same with librdkafka's statistics, a JSON
+    text, every `statistics.interval.ms`.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class LiveConsumer:
         kafka: Mapping[str, settings.Value],
         on_error: Callable[[Trouble], None] = lambda _: None,
         log: BrokerLog | None = None,
+        on_statistics: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings.consumer(kafka)
         self._on_error = on_error
+        self._on_statistics = on_statistics
         self._log = log or BrokerLog()
         self._generations = itertools.count(1)
         self._commands: deque[tuple[str, Command]] = deque()
@@ -160,7 +163,7 @@ class LiveConsumer:
 
     def _poll(self, batches: HandOff[Batch]) -> None:
         error_callback = self._error_event  # one object: the bell knows the consumer by it
-        consumer = Consumer(self._settings, error_cb=error_callback, logger=self._log)
+        consumer = Consumer(self._settings, error_cb=error_callback, stats_cb=self._on_statistics, logger=self._log)
         self._bell = bell = Doorbell(consumer, error_callback)
         wait_seconds = _WAIT_SECONDS if bell.works else _WAIT_WITHOUT_BELL_SECONDS
         try:

@@ -39,6 +39,11 @@ _mock_topic_create = c_function(
 )
 
 
+def librdkafka_version() -> str:
+    """Of the library in use."""
+    return cimpl.libversion()[0]
+
+
 class Doorbell:
     """Ends the `consume()` that a consumer waits in, or the next one, from any thread (0.07 ms, measured)."""
 
