@@ -3,6 +3,7 @@
 import statistics
 import time
 
+import msgspec
 import pytest
 import trio
 from tests.gateway import Gateway, handshake, running, until
@@ -11,6 +12,7 @@ from tests.kafka_broker import Broker
 from tailrace.config import Admin, Limits, Tail, Topic
 from tailrace.gateway.collecting import collect
 from tailrace.metrics.exposition import exposition
+from tailrace.metrics.snapshot import Snapshot, merged
 
 
 async def test_what_a_subscription_makes_of_the_numbers(kafka: Broker) -> None:
@@ -140,6 +142,17 @@ async def test_the_gateways_own_statistics(kafka: Broker) -> None:
         assert seen.tail_bytes <= seen.tail_limit
         assert (seen.cache_bytes, seen.snapshot_bytes, seen.backlog_bytes) == (0, 0, 0)
         assert (seen.draining, seen.ready) == (False, True)
+
+
+async def test_the_numbers_of_a_worker(kafka: Broker) -> None:
+    """What a parent merges with those of the others."""
+    topic = kafka.topic()
+    async with running(kafka) as gateway, gateway.client() as client:
+        await client.subscribe(topic)
+        answer = await gateway.get("/metrics/numbers", admin=True)
+        told = msgspec.msgpack.decode(answer.body, type=Snapshot)
+        assert told.value("tailrace_connections") == 1
+        assert merged([told, told]).value("tailrace_subscriptions", topic, "live") == 2
 
 
 @pytest.mark.benchmark

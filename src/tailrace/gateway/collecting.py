@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
 import trio
 
 from tailrace import __version__
@@ -37,6 +38,15 @@ def metrics(parts: Parts) -> Route:
         snapshot = await collect(parts)
         body = await trio.to_thread.run_sync(exposition, snapshot)
         return Answer(200, body, CONTENT_TYPE, (("Cache-Control", "no-store"),))
+
+    return answer
+
+
+def numbers(parts: Parts) -> Route:
+    """The same as MessagePack, for a parent process that makes one text of several workers' (metrics.snapshot)."""
+
+    async def answer(head: Head) -> Answer:
+        return Answer(200, msgspec.msgpack.encode(await collect(parts)), "application/msgpack")
 
     return answer
 

@@ -69,7 +69,7 @@ class Door:
         self._inside = 0
         self._echo = echo_enabled()
         self._certificates = certificates
-        self.connections: dict[Connection, Client | StreamClient] = {}
+        self.connections: dict[Connection, Client | StreamClient | EchoClient] = {}
         self.draining = False
 
     async def handle(self, transport: trio.SocketStream) -> None:

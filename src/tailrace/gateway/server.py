@@ -31,7 +31,7 @@ from tailrace.console import HEADERS, assets
 from tailrace.core.exposure import Exposure
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
-from tailrace.gateway.collecting import metrics
+from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
@@ -107,7 +107,8 @@ async def serve(
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
-        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health)), "/metrics": metrics(parts)}
+        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
+        routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts)}
         if admin is not None:
             gateway.start_soon(admin, routes)
         elif administering:

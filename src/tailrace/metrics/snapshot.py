@@ -41,7 +41,7 @@ class Snapshot(msgspec.Struct):
     def put(self, name: str, value: float, *labels: str) -> None:
         """Add one value. KeyError for a name that FAMILIES has not, ValueError for the wrong number of labels."""
         _check(name, labels)
-        self.samples.setdefault(name, []).append(Sample(labels, value))
+        self.samples.setdefault(name, []).append(Sample(labels, float(value)))
 
     def put_histogram(self, name: str, histogram: Histogram, *labels: str) -> None:
         """Add one distribution, as it is now; raises as `put`."""
