@@ -142,7 +142,8 @@ def test_what_tests_and_benchmarks_import_is_a_declared_dependency() -> None:
     own = {"tailrace", "tests", "benchmarks"}
     libraries = {(module or "").partition(".")[0] for module in imported} - own - sys.stdlib_module_names
     distributions = packages_distributions()
-    assert {name for name in libraries if declared.isdisjoint(map(str.lower, distributions.get(name, [])))} == set()
+    spelled = {name: {each.lower().replace("_", "-") for each in found} for name, found in distributions.items()}
+    assert {name for name in libraries if declared.isdisjoint(spelled.get(name, ()))} == set()
 
 
 # --- words ---
