@@ -34,6 +34,7 @@ from tailrace.config import Admin, Config, Listen, Topic
 from tailrace.gateway import server
 from tailrace.gateway.door import Door
 from tailrace.gateway.parts import Parts
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.topics import Topics
 from tailrace.websocket.connection import Connection
 
@@ -332,6 +333,7 @@ class Gateway(Addressed):
     door: Door
     topics: Topics
     parts: Parts
+    publishing: Publishing
     log: Log
 
     async def metrics(self) -> dict[str, float]:
@@ -386,9 +388,9 @@ def _observed(gateway: Gateway) -> Iterator[None]:
     """Let the gateway's innards be found by the test."""
 
     class SeenDoor(Door):
-        def __init__(self, config: Config, topics: Topics, *rest: Any) -> None:
-            super().__init__(config, topics, *rest)
-            gateway.door, gateway.topics = self, topics
+        def __init__(self, config: Config, topics: Topics, publishing: Publishing, *rest: Any) -> None:
+            super().__init__(config, topics, publishing, *rest)
+            gateway.door, gateway.topics, gateway.publishing = self, topics, publishing
 
     class SeenParts(Parts):
         def __post_init__(self) -> None:

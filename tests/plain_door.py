@@ -6,20 +6,22 @@ Real are the door, the clients, the topics and the pump; sockets are connected p
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import trio
 from tests.gateway import Raw, handshake
 from trio.testing import wait_all_tasks_blocked
 
-from tailrace.config import Config, Limits, Topic
+from tailrace.config import Config, Limits, Publish, Topic
 from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.door import Door
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.topics import Topics
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Listing
+from tailrace.kafka.producer import Fate, Report
 from tailrace.kafka.topic import Change, TopicDescription, changes
 
 
@@ -75,6 +77,12 @@ class PlainKafka:
         self.assigned: dict[str, int] = {}
         self._generations = itertools.count(1)
         self._held: trio.Event | None = None
+        self.full = False
+        self.producers: list[PlainProducer] = []
+
+    def make_producer(self, kafka: object, timeout_seconds: float, on_reports: Any) -> "PlainProducer":
+        self.producers.append(PlainProducer(self, on_reports))
+        return self.producers[-1]
 
     @contextlib.contextmanager
     def hold(self) -> Any:
@@ -87,14 +95,14 @@ class PlainKafka:
             self._held = None
 
     async def describe(self, name: str) -> TopicDescription:
-        await self._asked("describe")
+        await self.asked("describe")
         found = self._description(name)
         if found is None:
             raise UnknownTopic(name)
         return found
 
     async def changes(self, known: Iterable[TopicDescription]) -> list[Change]:
-        await self._asked("changes")
+        await self.asked("changes")
         before = list(known)
         return changes(before, {each.name: self._description(each.name) for each in before})
 
@@ -106,7 +114,7 @@ class PlainKafka:
         return (await self.listed(name, partitions, Listing.ENDS))[0]
 
     async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
-        await self._asked("list")
+        await self.asked("list")
         if name not in self.ends_of:
             raise UnknownTopic(name)
         return [
@@ -114,7 +122,7 @@ class PlainKafka:
             for listing in wanted
         ]
 
-    async def _asked(self, question: str) -> None:
+    async def asked(self, question: str) -> None:
         self.questions.append(question)
         if self._held is not None:
             await self._held.wait()
@@ -137,6 +145,36 @@ class PlainKafka:
         """Of the blocks: none are read back here."""
 
 
+class PlainProducer:
+    """Takes records; reports are the test's: `report`, or at once when the Kafka `acknowledges`."""
+
+    def __init__(self, kafka: PlainKafka, on_reports: Callable[[list[Report]], None]) -> None:
+        self._kafka = kafka
+        self._on_reports = on_reports
+        self.usable = False
+        self.taken: list[tuple[Any, ...]] = []
+        self.tokens: list[Any] = []
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+    async def started(self) -> None:
+        await self._kafka.asked("producer")
+        self.usable = True
+
+    def produce(self, token: object, *record: Any) -> str | None:
+        if self._kafka.full:
+            return "the queue is full"
+        self.taken.append(record)
+        self.tokens.append(token)
+        return None
+
+    def report(self, fate: Fate = Fate.WRITTEN, count: int | None = None, text: str = "why") -> None:
+        """Of the oldest that were not reported; None: of all."""
+        done, self.tokens[:count] = self.tokens[:count], []
+        self._on_reports([Report(token, fate, 0, offset, 7, text) for offset, token in enumerate(done)])
+
+
 class House:
     """A door with everything behind it. Clients are let in by `visit`."""
 
@@ -145,7 +183,9 @@ class House:
         self._nursery = nursery
         self._send, receive = trio.open_memory_channel[Batch](100)
         self.topics = Topics(kafka, kafka, kafka, config)  # type: ignore[arg-type]
-        self.door = Door(config, self.topics, None, limit)
+        self.publishing = Publishing(config, kafka, kafka.make_producer)  # type: ignore[arg-type]
+        self.door = Door(config, self.topics, self.publishing, None, limit)
+        nursery.start_soon(self.publishing.run)
         nursery.start_soon(Pump(self.topics, receive, 1 << 30).run)
 
     def users(self, topic: str) -> int:
@@ -189,9 +229,15 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(limit: int = 100, *, limits: Limits | None = None, **ends: list[int]) -> AsyncIterator[House]:
-    """ends: of each topic's partitions. All of them are exposed, and `gone`, which does not exist."""
-    config = Config(topics={name: Topic() for name in [*ends, "gone"]}, limits=limits or Limits())
+async def house(
+    limit: int = 100, *, limits: Limits | None = None, publish: Publish | None = None, **ends: list[int]
+) -> AsyncIterator[House]:
+    """ends: of each topic's partitions. All of them are exposed, and `gone`, which does not exist. publish: for
+    publishing too."""
+    topics = {name: Topic(publish=publish is not None) for name in [*ends, "gone"]}
+    config = Config(topics=topics, limits=limits or Limits(), publish=publish or Publish())
     async with trio.open_nursery() as nursery:
-        yield House(PlainKafka(ends), config, nursery, limit)
+        place = House(PlainKafka(ends), config, nursery, limit)
+        await wait_all_tasks_blocked()
+        yield place
         nursery.cancel_scope.cancel()

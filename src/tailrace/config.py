@@ -113,9 +113,14 @@ class Rule(Section, frozen=True):
 
 
 class Publish(Section, frozen=True):
-    """Writing to Kafka."""
+    """Writing to Kafka. `max_bytes`: of records on their way, all connections together."""
 
     timeout: Seconds = 10.0
+    max_bytes: Size = 64 * 2**20
+    max_bytes_per_connection: Size = 2**20
+    max_key_bytes: Size | None = 4 * 2**10
+    max_headers: Count | None = 64
+    max_header_bytes: Size | None = 16 * 2**10
 
 
 class Shutdown(Section, frozen=True):

@@ -19,6 +19,7 @@ from tailrace.gateway.server import Addresses, serve
 from tailrace.kafka.embedded import EmbeddedKafka
 
 SEED = 1  # the same market, shop and people every time
+WRITABLE = "chat"  # clients may publish to it
 DRAIN_SECONDS = 2.0  # whoever presses Ctrl-C on a demo wants it to be over
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # listening on all addresses: the one to open here
 
@@ -54,7 +55,7 @@ async def demo(config: Config, *, console: bool) -> None:
 
 def demonstrating(config: Config, kafka: EmbeddedKafka) -> Config:
     """The configuration with the demo's own Kafka and topics, and an end without waiting."""
-    topics = {feed.topic: Topic() for feed in FEEDS}
+    topics = {feed.topic: Topic(publish=feed.topic == WRITABLE) for feed in FEEDS}
     return msgspec.structs.replace(
         config, kafka=dict(kafka.settings), topics=topics, shutdown=Shutdown(timeout=DRAIN_SECONDS)
     )

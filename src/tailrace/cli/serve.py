@@ -49,7 +49,8 @@ def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path
     """What librdkafka, or the gateway on top of it, refuses in [kafka]; the library is asked, no broker is."""
     from tailrace.kafka.settings import faults
 
-    for text in faults(config.kafka):
+    publishes = any(topic.publish for topic in config.topics.values())
+    for text in faults(config.kafka, publishes=publishes):
         key = next((key for key in config.kafka if f'"{key}"' in text), None)
         yield ("kafka", key) if key else ("kafka",), text.removeprefix(f'"{key}" ')
 

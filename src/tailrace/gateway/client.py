@@ -11,14 +11,16 @@ from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
 from tailrace.core.begin import Verdict
-from tailrace.core.commands import Subscribe
+from tailrace.core.commands import Publish, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import ErrorMessage, Message, Welcome
 from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
-from tailrace.disconnect import Disconnect
+from tailrace.disconnect import SHUTDOWN, TOKEN_EXPIRED, Disconnect
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.publisher import Publisher, Settled
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.reading import Reading, stopped
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.connection import Connection, Ended
@@ -35,13 +37,19 @@ class Client:
         "_limits",
         "_max_chases",
         "_opening",
+        "_publisher",
+        "_publishing",
         "_readings",
         "_session",
         "_topics",
     )
 
-    def __init__(self, session: Session, topics: Topics, limits: Limits, max_chases: int | None) -> None:
+    def __init__(
+        self, session: Session, topics: Topics, publishing: Publishing, limits: Limits, max_chases: int | None
+    ) -> None:
         self._session = session
+        self._publishing = publishing
+        self._publisher: Publisher | None = None
         self._format = JSON if session.codec.opcode == TEXT else MSGPACK
         self._max_chases = max_chases
         self._chases: trio.CapacityLimiter | None = None
@@ -61,8 +69,11 @@ class Client:
             while True:
                 self._act(self._session.receive(await connection.receive()))
                 await connection.outlet.room()
+                if self._publisher is not None and self._publisher.full:
+                    await connection.pause(self._publisher.room)
         except Ended:
-            return
+            if self._publisher is not None and connection.ending in (SHUTDOWN, TOKEN_EXPIRED):
+                await self._publisher.settled()  # the drain and `publish.timeout` bound it
 
     def _welcome(self) -> Welcome:
         ping = self._limits.ping_interval
@@ -104,9 +115,8 @@ class Client:
                     self._act(self._session.closed(ticket, self._readings.pop(ticket).close()))
             case Revoke(ticket):
                 self._readings[ticket].ended(ErrorCode.FORBIDDEN, REVOKED)
-            case Produce(ticket):
-                message = f"publishing is not available in {__version__}"
-                self._act(self._session.refused(ticket, ErrorCode.FORBIDDEN, message))
+            case Produce(ticket, publish):
+                self._publish(ticket, publish)
             case Authenticate(ticket):
                 self._act(self._session.refused(ticket, ErrorCode.UNAUTHENTICATED, "no token is good here"))
             case End(disconnect):
@@ -144,8 +154,28 @@ class Client:
         )
         self._readings[ticket] = reading
 
+    def _publish(self, ticket: Ticket, publish: Publish) -> None:
+        if self._publisher is None:
+            self._publisher = self._publishing.publisher(self._settled)
+        try:
+            self._publisher.publish(ticket, publish)
+        except CommandError as error:
+            self._act(self._session.refused(ticket, error.code, error.message))
+
+    def _settled(self, settled: list[Settled]) -> None:
+        actions: list[Action] = []
+        for each in settled:
+            if each.code is None:
+                where = (each.topic, each.partition, each.offset, each.timestamp_ms)
+                actions += self._session.published(each.ticket, *where)
+            else:
+                actions += self._session.refused(each.ticket, each.code, each.message)
+        self._act(actions)
+
     def release(self) -> None:
-        """Nothing is held outside the conversation."""
+        """The conversation is over: nobody waits for answers any more."""
+        if self._publisher is not None:
+            self._publisher.close()
 
     def _stop(self) -> list[tuple[Ticket, Positions]]:
         """Nothing of any subscription is sent any more: where each stood."""

@@ -23,6 +23,7 @@ from tailrace.gateway.client import Client
 from tailrace.gateway.echo import PATH as ECHO_PATH
 from tailrace.gateway.echo import EchoClient, echo_enabled, echo_guard
 from tailrace.gateway.presence import Gone, while_present
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.stream import StreamClient, format_of
 from tailrace.gateway.topics import Start, Topics
 from tailrace.http.answers import refusal_answer, send_answer
@@ -56,12 +57,14 @@ class Door:
         self,
         config: Config,
         topics: Topics,
+        publishing: Publishing,
         page: StaticFiles | None,
         limit: int,
         certificates: Certificates | None = None,
     ) -> None:
         self._config = config
         self._topics = topics
+        self._publishing = publishing
         self._exposure = Exposure(config.topics)
         self._terms = Terms(Access(self._exposure), config.limits.max_subscriptions)
         self._page = page
@@ -130,7 +133,7 @@ class Door:
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
         limits, chases = self._config.limits, self._config.catchup.max_per_connection
-        client = Client(Session(codec, self._terms), self._topics, limits, chases)
+        client = Client(Session(codec, self._terms), self._topics, self._publishing, limits, chases)
         return self._visit(stream, head, asked.request(chosen), chosen, frozenset({codec.opcode}), client)
 
     async def _single(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":

@@ -6,6 +6,7 @@
      ├── Blocks.run            reading back: a pool of consumers and what they read
      ├── Snapshots.run         building snapshots, a consumer for each that is being built
      ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
+     ├── Publishing.run        what clients publish; from the first on a producer and its poll thread
      ├── Health.run            readiness
      ├── watch                 keep-alive of all connections
      ├── ServiceManager.watch  systemd's watchdog
@@ -36,6 +37,7 @@ from tailrace.gateway.door import Door
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
@@ -91,7 +93,8 @@ async def serve(
     blocks = Blocks(config.kafka, config.catchup)
     topics = Topics(live, cluster, blocks, config)
     page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
-    door = Door(config, topics, page, limit)
+    publishing = Publishing(config, cluster)
+    door = Door(config, topics, publishing, page, limit)
     parts = Parts(config, door, topics, blocks, health, lag)
     manager = ServiceManager()
     inherited = public is not None
@@ -104,6 +107,7 @@ async def serve(
         gateway.start_soon(blocks.run)
         gateway.start_soon(topics.snapshots.run)
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
+        gateway.start_soon(publishing.run)
         gateway.start_soon(health.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)

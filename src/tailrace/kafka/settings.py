@@ -7,7 +7,7 @@ logger are not settings: each client adds its own.
 
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from tailrace.kafka.broker_log import BrokerLog
 from tailrace.kafka.trouble import trouble
@@ -57,7 +57,13 @@ _READER: Settings = {
 }
 _READER_ALIASES = ("max.partition.fetch.bytes",)
 
-_PRODUCER: Settings = {"enable.idempotence": True, "linger.ms": 1}
+_PRODUCER: Settings = {
+    "linger.ms": 1,
+    # A key's partition is the one that Kafka's Java clients choose; librdkafka's own default hashes otherwise.
+    "partitioner": "murmur2_random",
+    # 5 min by default: how long a partition that was added is not written to.
+    "topic.metadata.refresh.interval.ms": 30_000,
+}
 
 _FIXED_CONSUMER: Settings = {
     # Needed for syntax only: without subscribe() and commits no broker ever hears of it.
@@ -71,11 +77,18 @@ _FIXED_CONSUMER: Settings = {
     "allow.auto.create.topics": False,
 }
 _FIXED_ADMIN: Settings = {"allow.auto.create.topics": False}
-_FIXED_PRODUCER: Settings = {"acks": "all", "delivery.report.only.error": False}
+_FIXED_PRODUCER: Settings = {
+    "acks": "all",
+    # A retry neither repeats a record nor changes the order.
+    "enable.idempotence": True,
+    "allow.auto.create.topics": False,
+}
+_NOWHERE: Settings = {"bootstrap.servers": ""}
 
 _NO_GROUP = "the gateway reads without a consumer group"
 _OFFSETS = "the gateway keeps its own offsets"
 _ACKED = "a publish is answered only once the brokers hold it"
+_TIMEOUT = "publish.timeout says how long a record is tried"
 _CODE = "takes code, not a value"
 REASONS: dict[str, str] = {
     "group.id": _NO_GROUP,
@@ -93,6 +106,9 @@ REASONS: dict[str, str] = {
     "acks": _ACKED,
     "request.required.acks": _ACKED,
     "delivery.report.only.error": _ACKED,
+    "enable.idempotence": "a retry must neither repeat a record nor change the order",
+    "message.timeout.ms": _TIMEOUT,
+    "delivery.timeout.ms": _TIMEOUT,
     "transactional.id": "publishes are single records",
     "test.mock.num.brokers": "that is `tailrace demo`",
     "log.queue": "the gateway takes librdkafka's lines itself",
@@ -124,22 +140,26 @@ def admin(kafka: Mapping[str, Value]) -> Settings:
     return _layered(_COMMON, kafka, _FIXED_ADMIN)
 
 
-def producer(kafka: Mapping[str, Value]) -> Settings:
-    """The settings of the producer behind `publish`: idempotent, acknowledged by every in-sync replica."""
-    return _layered(_COMMON | _PRODUCER, kafka, _FIXED_PRODUCER)
+def producer(kafka: Mapping[str, Value], timeout_seconds: float) -> Settings:
+    """The settings of the producer behind `publish`: idempotent, acknowledged by every in-sync replica, a record given
+    up after so many seconds."""
+    return _layered(_COMMON | _PRODUCER, kafka, _FIXED_PRODUCER | {"message.timeout.ms": round(timeout_seconds * 1000)})
 
 
-def faults(kafka: Mapping[str, Value]) -> tuple[str, ...]:
+def faults(kafka: Mapping[str, Value], *, publishes: bool = False) -> tuple[str, ...]:
     """What is wrong with the user's settings, each line beginning with its key; contacts no broker.
 
     librdkafka itself is asked about names, values and files (certificates), so it reports one fault at a time.
+    publishes: as settings of a producer too, which it holds against one another.
     """
     fixed = tuple(f'"{key}" cannot be set: {REASONS[key]}' for key in kafka if key in REASONS)
     if fixed:
         return fixed
     try:
         # Without brokers: the client is built, checked and closed, and connects to nobody.
-        Consumer(_layered(_CONSUMER, kafka, _FIXED_CONSUMER | {"bootstrap.servers": ""}), logger=BrokerLog()).close()
+        Consumer(_layered(_CONSUMER, kafka, _FIXED_CONSUMER | _NOWHERE), logger=BrokerLog()).close()
+        if publishes:
+            Producer(_layered(_PRODUCER, kafka, _FIXED_PRODUCER | _NOWHERE), logger=BrokerLog())
     except KafkaException as error:
         return (trouble(error).text,)
     return ()

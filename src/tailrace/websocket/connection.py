@@ -44,12 +44,12 @@ class Connection:
 
     id: unique among all gateways, for logs and the welcome. nursery: for tasks that end with it. remote: the peer's
     address. on_end: called once with the ending, before the close frame: the last moment to say something.
-    retry_after_ms goes with an `end`.
+    retry_after_ms goes with an `end`. paused: the client is not read, so it cannot be heard.
     """
 
     __slots__ = (
-        "_ended", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery", "on_end", "outlet", "pulse",
-        "remote", "retry_after_ms", )  # fmt: skip
+        "_ended", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery", "on_end", "outlet", "paused",
+        "pulse", "remote", "retry_after_ms", )  # fmt: skip
 
     def __init__(self, outlet: Outlet, sock: trio.socket.SocketType, remote: str, nursery: trio.Nursery) -> None:
         self.id = f"{_instance}-{next(_numbers)}"
@@ -59,6 +59,7 @@ class Connection:
         self.pulse = Pulse(trio.current_time())
         self.ending: Disconnect | None = None
         self.by_gateway = False
+        self.paused = False
         self.retry_after_ms: int | None = None
         self.on_end: Callable[[Disconnect], None] | None = None
         self._socket = sock
@@ -86,6 +87,14 @@ class Connection:
                         await trio.sleep(CLOSE_SECONDS)
                     self._closed(closed)
         raise Ended
+
+    async def pause(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Leave the client unread until that returns, or the conversation is over."""
+        if self.ending is None:
+            with trio.CancelScope() as self._ended:
+                self.paused = True
+                await until()
+            self.paused = False
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
         """End it so, from any task; the first ending counts. `receive` raises Ended at once."""

@@ -61,6 +61,10 @@ class Pulse:
         self._stuck_since = None
         return self._judge_quiet(now, acknowledged, times)
 
+    def forgive(self) -> None:
+        """A pong may have come and not been read: the one that is awaited is not, a ping is sent anew in its time."""
+        self._pinged_at = None
+
     def _judge_waiting(self, now: float, taken: bool, times: Times) -> Verdict:
         if taken or self._stuck_since is None:
             self._stuck_since = now

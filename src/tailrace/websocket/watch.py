@@ -33,6 +33,8 @@ def take_pulse(connection: Connection, now: float, times: Times) -> None:
     outlet = connection.outlet
     waiting = outlet.unacknowledged_bytes
     acknowledged = outlet.line.sent_bytes + outlet.line.waiting_bytes - waiting
+    if connection.paused:
+        connection.pulse.forgive()
     match connection.pulse.look(now, acknowledged, outlet.guard.received_bytes, waiting, times):
         case Verdict.PING:
             outlet.post(PING)
