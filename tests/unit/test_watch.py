@@ -47,6 +47,7 @@ class FakeConnection:
         self.outlet = FakeOutlet()
         self.pulse = Pulse(now)
         self.ending: Disconnect | None = None
+        self.paused = False
 
     def end(self, disconnect: Disconnect) -> None:
         assert self.ending is None, "it was ended before"
@@ -79,6 +80,19 @@ def test_a_pong_is_heard() -> None:
     connection.outlet.guard.received_bytes += 6
     look(connection, 28.0)
     assert connection.ending is None
+
+
+def test_one_that_is_not_read_cannot_be_heard() -> None:
+    """Its pong may wait unread; once it is read again it has its time anew."""
+    connection = FakeConnection()
+    look(connection, 20.0)
+    connection.paused = True
+    look(connection, 28.0)
+    connection.paused = False
+    look(connection, 48.0)
+    assert (connection.ending, connection.outlet.posted) == (None, [PING, PING])
+    look(connection, 56.0)
+    assert connection.ending is NO_PONG
 
 
 @pytest.mark.parametrize("where", ["line", "kernel"])
