@@ -67,6 +67,19 @@ async def test_what_is_there_is_taken_without_waiting() -> None:
         hand_off.receive_nowait()
 
 
+async def test_nobody_waits_inside_the_channel() -> None:
+    """So that the thread touches no more of it than a deque: `send_nowait` would else wake a task from the thread."""
+    hand_off = HandOff[int](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hand_off.receive)
+        await wait_all_tasks_blocked()
+        assert hand_off._receive.statistics().tasks_waiting_receive == 0
+        nursery.start_soon(Thread(hand_off, 3).run)
+        await until(lambda: not hand_off._taken.is_set())
+        assert hand_off._receive.statistics().tasks_waiting_send == 0
+        hand_off.end()
+
+
 async def test_a_receiver_that_waits_is_woken_and_only_such_a_one_is() -> None:
     hand_off = HandOff[int](3)
     await Thread(hand_off, 1).run()
