@@ -58,6 +58,9 @@ def parser() -> ArgumentParser:
     tail = _command(commands, "tail", "print a topic's records, one JSON a line", _lazily("tail", "run"))
     options.add_tail(tail)
 
+    bench = _command(commands, "bench", "many clients: rates, latencies, order and loss", _lazily("bench", "run"))
+    options.add_bench(bench)
+
     _command(commands, "version", "print the version", _version)
     return top
 

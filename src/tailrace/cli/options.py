@@ -74,6 +74,26 @@ def add_tail(parser: ArgumentParser) -> None:
     parser.add_argument("--slow", metavar="POLICY", help="wait (default), latest, skip or close")
 
 
+def add_bench(parser: ArgumentParser) -> None:
+    """URL, and how many, how fast and for how long."""
+    parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/topics/TOPIC, or ws://HOST:PORT/ws with --topic")
+    parser.add_argument("--topic", metavar="NAME", help="the topic, for a /ws URL")
+    parser.add_argument("--connections", metavar="N", type=int, default=100, help="clients (default 100)")
+    parser.add_argument(
+        "--ramp", metavar="PER_SECOND", type=float, default=500.0, help="new ones a second (default 500)"
+    )
+    parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="of counting, once all are there (10)")
+    parser.add_argument(
+        "--keys", metavar="N", type=int, default=0, help="client I asks for key bench-(I mod N); 0: for all (default)"
+    )
+    parser.add_argument(
+        "--kafka", metavar="HOST:PORT[,HOST:PORT]", help="write records there, to the topic; without: watch"
+    )
+    parser.add_argument("--rate", metavar="PER_SECOND", type=float, default=10.0, help="records to write (default 10)")
+    parser.add_argument("--bytes", metavar="N", type=int, default=200, help="size of a value (default 200)")
+    parser.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
 def read(arguments: Namespace, checks: Sequence[Check] = ()) -> Config:
     """The configuration that file, environment and these arguments give; raises ConfigError with every fault."""
     return load(

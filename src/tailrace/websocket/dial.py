@@ -113,7 +113,7 @@ class Dialled:
                     break
         headers = {name.lower(): value for name, value in rejected.headers}
         retry = headers.get(b"retry-after", b"")
-        return Refused(rejected.status_code, _words(body), float(retry) if retry.isdigit() else None)
+        return Refused(rejected.status_code, words(body), float(retry) if retry.isdigit() else None)
 
     def _message(self) -> str | bytes:
         parts, self._parts = self._parts, []
@@ -162,7 +162,7 @@ async def dial(url: str, subprotocol: str) -> AsyncIterator[Dialled]:
     stream: trio.abc.Stream | None = None
     try:
         with trio.move_on_after(CONNECT_SECONDS) as connecting:
-            stream = await _connect(url)
+            stream = await connect(url)
             connection = Dialled(stream)
             parts = urlsplit(url)
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -179,7 +179,8 @@ async def dial(url: str, subprotocol: str) -> AsyncIterator[Dialled]:
             await trio.aclose_forcefully(stream)
 
 
-async def _connect(url: str) -> trio.abc.Stream:
+async def connect(url: str) -> trio.abc.Stream:
+    """The bytes' way to a URL's host, through TLS where it says so. Raises Unreachable."""
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -210,7 +211,7 @@ def _innermost(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _words(body: bytes) -> str:
+def words(body: bytes) -> str:
     """Of a gateway's answer, `{"code": ..., "message": ...}`, or the beginning of whatever it is."""
     try:
         answer = json.loads(body)
