@@ -22,10 +22,12 @@ from typing import Final
 import msgspec
 import trio
 
+from tailrace.cli import logs
 from tailrace.cli.progress import Progress
 from tailrace.client.bench_report import Report, summary
 from tailrace.client.tally import Message, Reader, Tally, stamped
 from tailrace.client.target import Target, read_target
+from tailrace.config import Log
 from tailrace.core.protocol import JSON
 from tailrace.errors import ConfigError
 from tailrace.kafka.load import Load, Schedule
@@ -64,6 +66,7 @@ def run(arguments: Namespace) -> int:
     """Runs it; returns the exit code. Raises ConfigError for what cannot be run."""
     plan = read_plan(arguments)
     allow_descriptors(plan.connections)
+    logs.configure(Log(level="warning"))  # librdkafka's words to stderr: stdout is for the report
     try:
         report = trio.run(Bench(plan, Progress()).run)
     except ConnectionError as error:
