@@ -152,6 +152,10 @@ class Blocks:
             del self._troubles[place]
         self._readers.look_again()
 
+    def trouble(self, name: str) -> str | None:
+        """Why a partition of the topic cannot be read back now; None: nothing is known against it."""
+        return next((why for place, why in self._troubles.items() if place.topic == name), None)
+
     def statistics(self) -> BlocksStatistics:
         return BlocksStatistics(
             blocks=len(self._cache),

@@ -11,6 +11,7 @@ from tailrace._fanout import JSON, MSGPACK
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
 from tailrace.core.begin import Verdict
+from tailrace.core.claims import Principal
 from tailrace.core.commands import Publish, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
@@ -192,6 +193,16 @@ class Client:
             self._act(self._session.closing(ending, connection.retry_after_ms, last))
 
     # ----------------------------------------------------------------------------------- what its subscriptions tell
+
+    @property
+    def readings(self) -> list[Reading]:
+        """Its subscriptions that run."""
+        return list(self._readings.values())
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whose token it brought."""
+        return self._session.principal
 
     @property
     def outlet(self) -> Outlet:

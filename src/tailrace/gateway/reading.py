@@ -139,6 +139,11 @@ class Reading:
             subscription.conflate(self._interval > 0)
 
     @property
+    def cursor(self) -> Subscription:
+        """Its cursor in the core: to look at, for who tells of it."""
+        return self._subscription
+
+    @property
     def positions(self) -> Positions:
         """The next offset of every partition."""
         return self._subscription.positions

@@ -39,6 +39,7 @@ from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
+from tailrace.gateway.roster import connections
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
@@ -112,7 +113,7 @@ async def serve(
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
         routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
-        routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts)}
+        routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}
         if admin is not None:
             gateway.start_soon(admin, routes)
         elif administering:

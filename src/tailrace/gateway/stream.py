@@ -90,6 +90,11 @@ class StreamClient:
     # ------------------------------------------------------------------------------------ what its subscription tells
 
     @property
+    def readings(self) -> list[Reading]:
+        """Its subscription, while it runs."""
+        return [] if self._reading is None else [self._reading]
+
+    @property
     def outlet(self) -> Outlet:
         """Of the connection."""
         return self._connection.outlet

@@ -10,6 +10,7 @@ of ours are logged, with their traceback.
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -43,19 +44,20 @@ class Connection:
     """What a conversation has of its WebSocket.
 
     id: unique among all gateways, for logs and the welcome. nursery: for tasks that end with it. remote: the peer's
-    address. on_end: called once with the ending, before the close frame: the last moment to say something.
-    retry_after_ms goes with an `end`. paused: the client is not read, so it cannot be heard.
+    address. since_ms: epoch. on_end: called once with the ending, before the close frame: the last moment to say
+    something. retry_after_ms goes with an `end`. paused: the client is not read, so it cannot be heard.
     """
 
     __slots__ = (
         "_ended", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery", "on_end", "outlet", "paused",
-        "pulse", "remote", "retry_after_ms", )  # fmt: skip
+        "pulse", "remote", "retry_after_ms", "since_ms", )  # fmt: skip
 
     def __init__(self, outlet: Outlet, sock: trio.socket.SocketType, remote: str, nursery: trio.Nursery) -> None:
         self.id = f"{_instance}-{next(_numbers)}"
         self.outlet = outlet
         self.nursery = nursery
         self.remote = remote
+        self.since_ms = time.time_ns() // 1_000_000
         self.pulse = Pulse(trio.current_time())
         self.ending: Disconnect | None = None
         self.by_gateway = False
