@@ -89,6 +89,33 @@ async def test_one_admin_listener_tells_of_all(kafka: Broker, tmp_path: Path) ->
         assert {worker["worker"]: worker["pid"] for worker in found} == workers(gateway)
 
 
+async def test_one_set_of_metrics(kafka: Broker, tmp_path: Path) -> None:
+    """What both have sums up, and what a worker had counted does not go with it."""
+    topic = kafka.topic()
+    async with fleet(tmp_path, kafka) as gateway, both_sides(gateway) as clients:
+        for client in clients[1] + clients[2]:
+            await client.subscribe(topic)
+        kafka.produce(topic, ["1"])
+        for client in clients[1] + clients[2]:
+            await client.records(1)
+        everyone, delivered = len(clients[1] + clients[2]), f'tailrace_records_delivered_total{{topic="{topic}"}}'
+        before = await scraped(gateway)
+        assert (before["tailrace_connections"], before[delivered]) == (everyone, everyone)
+        os.kill(workers(gateway)[1], signal.SIGKILL)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (after := await scraped(gateway))["tailrace_connections"] != len(clients[2]):
+            assert time.monotonic() < deadline, after
+            await trio.sleep(0.05)
+        assert after[delivered] == everyone
+
+
+async def scraped(gateway: Process) -> dict[str, float]:
+    """Every sample of `/metrics` by its name and labels."""
+    text = (await gateway.get("/metrics", admin=True)).body.decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
 class Reader:
     """Reads a topic to its end over any number of connections, as section 4.3 of the protocol has it."""
 

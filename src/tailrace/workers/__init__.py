@@ -9,6 +9,7 @@ slot.py         one worker's place: its process, its replacement, what it is ask
 process.py      the process itself, and its sockets
 restarts.py     when a dead worker is replaced, and when that is hopeless
 standing.py     what all workers together are: ready or not, and why
+routes.py       what the parent's admin listener answers; ledger.py: the numbers of all as one
 messages.py, channel.py   what parent and worker say to each other
 worker.py       the other end: the gateway, asked by the parent
 """

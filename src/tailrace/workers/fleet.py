@@ -1,7 +1,7 @@
 """The parent of several workers, as one nursery tree, and the drain that ends it.
 
     supervise
-     ├── the admin listener    /livez; /readyz of all together
+     ├── the admin listener    of all together (routes.py)
      ├── ServiceManager.watch  systemd's watchdog
      └── Fleet.run
           └── Slot.run         a worker, and the next one when it died; one for each of N
@@ -22,8 +22,9 @@ import trio
 from tailrace.config import Admin, Config
 from tailrace.gateway.server import Addresses, address_of, listen
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
-from tailrace.http.admin import Readiness, livez, readyz, serve_admin
+from tailrace.http.admin import Readiness, serve_admin
 from tailrace.workers.process import Bound, bind_all
+from tailrace.workers.routes import routes
 from tailrace.workers.slot import Slot
 from tailrace.workers.standing import together
 
@@ -88,8 +89,8 @@ async def supervise(
             held.enter_context(sock)
         async with trio.open_nursery() as nursery:
             if admin:
-                routes = {"/livez": livez, "/readyz": readyz(fleet.readiness)}
-                nursery.start_soon(trio.serve_listeners, partial(serve_admin, routes=routes), admin)
+                serve = partial(serve_admin, routes=routes(fleet.slots, fleet.readiness))
+                nursery.start_soon(trio.serve_listeners, serve, admin)
             nursery.start_soon(_announce, fleet, addresses, task_status)
             await fleet.run(config.shutdown.timeout)
             nursery.cancel_scope.cancel()
