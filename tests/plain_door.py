@@ -13,7 +13,7 @@ import trio
 from tests.gateway import Raw, handshake
 from trio.testing import wait_all_tasks_blocked
 
-from tailrace.config import Config, Limits, Publish, Topic
+from tailrace.config import Auth, Config, Limits, Listen, Publish, Rule, Topic
 from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.door import Door
 from tailrace.gateway.publishing import Publishing
@@ -186,6 +186,7 @@ class House:
         self.publishing = Publishing(config, kafka, kafka.make_producer)  # type: ignore[arg-type]
         self.door = Door(config, self.topics, self.publishing, None, limit)
         nursery.start_soon(self.publishing.run)
+        nursery.start_soon(self.door.gate.run)
         nursery.start_soon(Pump(self.topics, receive, 1 << 30).run)
 
     def users(self, topic: str) -> int:
@@ -203,11 +204,11 @@ class House:
         await wait_all_tasks_blocked()
 
     @contextlib.asynccontextmanager
-    async def visit(self, path: str = "/ws") -> AsyncIterator[Raw]:
-        """A client that was let in; on `/ws` it has been welcomed."""
-        async with self.knock(handshake(path)) as raw:
+    async def visit(self, path: str = "/ws", *lines: str) -> AsyncIterator[Raw]:
+        """A client that was let in; on `/ws` it has been welcomed. lines: of its request."""
+        async with self.knock(handshake(path, *lines)) as raw:
             await raw.head()
-            if path == "/ws":
+            if path.partition("?")[0] == "/ws":
                 assert (await raw.message())["type"] == "welcome"
             await wait_all_tasks_blocked()
             yield raw
@@ -230,12 +231,25 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house(
-    limit: int = 100, *, limits: Limits | None = None, publish: Publish | None = None, **ends: list[int]
+    limit: int = 100,
+    *,
+    limits: Limits | None = None,
+    publish: Publish | None = None,
+    auth: Auth | None = None,
+    rules: tuple[Rule, ...] = (),
+    origins: tuple[str, ...] = (),
+    **ends: list[int],
 ) -> AsyncIterator[House]:
     """ends: of each topic's partitions. All of them are exposed, and `gone`, which does not exist. publish: for
     publishing too."""
-    topics = {name: Topic(publish=publish is not None) for name in [*ends, "gone"]}
-    config = Config(topics=topics, limits=limits or Limits(), publish=publish or Publish())
+    config = Config(
+        topics={name: Topic(publish=publish is not None) for name in [*ends, "gone"]},
+        limits=limits or Limits(),
+        publish=publish or Publish(),
+        auth=auth or Auth(),
+        rules=rules,
+        listen=Listen(origins=origins),
+    )
     async with trio.open_nursery() as nursery:
         place = House(PlainKafka(ends), config, nursery, limit)
         await wait_all_tasks_blocked()

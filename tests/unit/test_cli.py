@@ -101,7 +101,11 @@ def test_faults_are_told_one_a_line_and_exit_2(command: list[str], tmp_path: Pat
         (["--set", 'kafka."group.id"=x'], 'kafka."group.id" (--set): cannot be set'),
         (["--workers", "257"], "--workers: 257 is more than 256"),
         (["--workers", "0"], '--workers: "0" is not a number of processes'),
-        (["--set", "rules=[{topics=['a'], allow=[]}]"], "rules (--set): not available in"),
+        (["--set", "rules=[{topics=[], allow=[]}]"], "rules (--set): rules[0].topics: names no topic"),
+        (
+            ["--set", "auth.secret=hunter2"],
+            'auth.secret (--set): nobody is asked for a token without auth.mode = "jwt"',
+        ),
     ],
 )
 def test_a_fault_names_the_option(arguments: list[str], says: str) -> None:
@@ -117,7 +121,7 @@ def test_what_would_let_somebody_in_is_refused_not_ignored() -> None:
     done = tailrace("serve", *KAFKA, *(word for one in jwt + files for word in ("--set", one)))
     assert done.returncode == 2
     assert [line.split(" (")[0] for line in done.stderr.splitlines()] == [
-        "tailrace: auth.mode",
+        "tailrace: auth.secret",
         "tailrace: listen.tls_certificate",
     ]
     assert "hunter2" not in done.stderr

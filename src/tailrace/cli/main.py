@@ -61,6 +61,9 @@ def parser() -> ArgumentParser:
     bench = _command(commands, "bench", "many clients: rates, latencies, order and loss", _lazily("bench", "run"))
     options.add_bench(bench)
 
+    token = _command(commands, "token", "sign a JWT for trying out", _lazily("token", "run"))
+    options.add_token(token)
+
     _command(commands, "version", "print the version", _version)
     return top
 

@@ -94,6 +94,20 @@ def add_bench(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
 
 
+def add_token(parser: ArgumentParser) -> None:
+    """--secret, --claim, --ttl, --algorithm."""
+    parser.add_argument("--secret", metavar="SECRET", help="to sign with (default: TAILRACE_AUTH__SECRET)")
+    parser.add_argument(
+        "--claim",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help='a claim, its value JSON or text: sub=me, tenants=["a","b"]; repeatable',
+    )
+    parser.add_argument("--ttl", metavar="DURATION", default="1h", help='how long it is good (default 1h), or "false"')
+    parser.add_argument("--algorithm", metavar="NAME", default="HS256", help="HS256 (default), HS384 or HS512")
+
+
 def read(arguments: Namespace, checks: Sequence[Check] = ()) -> Config:
     """The configuration that file, environment and these arguments give; raises ConfigError with every fault."""
     return load(

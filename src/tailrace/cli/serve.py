@@ -4,13 +4,17 @@ import functools
 from argparse import Namespace
 from collections.abc import Collection, Iterator
 
+import structlog
+
 from tailrace import __version__
-from tailrace.cli import logs, options
+from tailrace.cli import access, logs, options
 from tailrace.config import Config
 from tailrace.configuration import brokers
 from tailrace.errors import ConfigError
 
 Path = tuple[str, ...]
+
+_log = structlog.get_logger(__name__)
 
 MOST_WORKERS = 256  # a slip of the finger is not to start ten thousand processes
 
@@ -19,6 +23,8 @@ def run(arguments: Namespace) -> int:
     """Serves until SIGTERM or SIGINT; 0 after a drain."""
     config = read(arguments)
     logs.configure(config.log)
+    for line in access.advice(config):
+        _log.warning("configuration", advice=line)
     import trio  # these two here, so that `config` does without the gateway
 
     workers = int(arguments.workers)
@@ -37,7 +43,7 @@ def read(arguments: Namespace) -> Config:
     """The configuration as `serve` would run it; raises ConfigError, the number of workers included."""
     faults = list(_workers(arguments.workers))
     try:
-        config = options.read(arguments, checks=(brokers, librdkafka, not_yet))
+        config = options.read(arguments, checks=(brokers, librdkafka, access.tokens, access.rules, not_yet))
     except ConfigError as error:
         raise ConfigError(*error.faults, *faults) from None
     if faults:
@@ -58,10 +64,6 @@ def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path
 def not_yet(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
     """Keys that this version only reads, and that would let somebody in if they were passed over in silence."""
     unavailable = f"not available in {__version__}"
-    if config.auth.mode == "jwt":
-        yield ("auth", "mode"), f'"jwt" is {unavailable}'
-    if config.rules:
-        yield ("rules",), unavailable
     if config.listen.tls_certificate:
         yield ("listen", "tls_certificate"), unavailable
 

@@ -8,6 +8,8 @@ import trio
 
 from tailrace import __version__
 from tailrace._fanout import JSON, MSGPACK
+from tailrace.auth.authenticator import KeysUnavailable
+from tailrace.auth.verify import BadToken
 from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
 from tailrace.core.begin import Verdict
@@ -20,12 +22,15 @@ from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import SHUTDOWN, TOKEN_EXPIRED, Disconnect
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.gate import Gate
 from tailrace.gateway.publisher import Publisher, Settled
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.reading import Reading, stopped
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.connection import Connection, Ended
 from tailrace.websocket.outlet import Outlet
+
+MAX_HELD = 4  # messages behind an `auth` that is being judged: then the client is read no further
 
 
 class Client:
@@ -34,7 +39,10 @@ class Client:
     __slots__ = (
         "_chases",
         "_connection",
+        "_cut",
         "_format",
+        "_gate",
+        "_judged",
         "_limits",
         "_max_chases",
         "_opening",
@@ -46,11 +54,20 @@ class Client:
     )
 
     def __init__(
-        self, session: Session, topics: Topics, publishing: Publishing, limits: Limits, max_chases: int | None
+        self,
+        session: Session,
+        topics: Topics,
+        publishing: Publishing,
+        limits: Limits,
+        max_chases: int | None,
+        gate: Gate,
     ) -> None:
         self._session = session
         self._publishing = publishing
         self._publisher: Publisher | None = None
+        self._gate = gate
+        self._judged: trio.Event | None = None  # set when the outcome of the `auth` under way is known
+        self._cut: list[tuple[Ticket, Positions]] = []  # where subscriptions stood when they were cut off
         self._format = JSON if session.codec.opcode == TEXT else MSGPACK
         self._max_chases = max_chases
         self._chases: trio.CapacityLimiter | None = None
@@ -65,6 +82,7 @@ class Client:
         connection.on_end = self._leave
         connection.outlet.on_dropped = stopped
         connection.outlet.on_close = self._stop
+        self._gate.arrived(self, self._session.principal)
         self._say([self._welcome()])
         try:
             while True:
@@ -72,6 +90,8 @@ class Client:
                 await connection.outlet.room()
                 if self._publisher is not None and self._publisher.full:
                     await connection.pause(self._publisher.room)
+                if self._session.held >= MAX_HELD and self._judged is not None:
+                    await connection.pause(self._judged.wait)
         except Ended:
             if self._publisher is not None and connection.ending in (SHUTDOWN, TOKEN_EXPIRED):
                 await self._publisher.settled()  # the drain and `publish.timeout` bound it
@@ -118,8 +138,9 @@ class Client:
                 self._readings[ticket].ended(ErrorCode.FORBIDDEN, REVOKED)
             case Produce(ticket, publish):
                 self._publish(ticket, publish)
-            case Authenticate(ticket):
-                self._act(self._session.refused(ticket, ErrorCode.UNAUTHENTICATED, "no token is good here"))
+            case Authenticate(ticket, auth):
+                self._judged = trio.Event()
+                self._connection.nursery.start_soon(self._judge, ticket, auth.token, self._judged)
             case End(disconnect):
                 self._connection.end(disconnect)
 
@@ -141,7 +162,7 @@ class Client:
     def _begin(self, ticket: Ticket, subscribe: Subscribe, start: Start) -> None:
         """From here to the end without a checkpoint: `subscribed`, what is missing, and `live` are in line before the
         first record."""
-        if not self._session.wants(ticket) or self.outlet.close_sent is not None:
+        if not self._session.wants(ticket) or self._connection.ending or self.outlet.close_sent is not None:
             self._topics.give_up(start)
             return
         described, beginning = start.held.description, start.beginning
@@ -173,6 +194,26 @@ class Client:
                 actions += self._session.refused(each.ticket, each.code, each.message)
         self._act(actions)
 
+    async def _judge(self, ticket: Ticket, token: str, judged: trio.Event) -> None:
+        """Waits only when the token's key is not known yet."""
+        try:
+            principal = await self._gate.judge(token)
+        except BadToken as bad:
+            actions = self._session.refused(ticket, ErrorCode.UNAUTHENTICATED, str(bad))
+        except KeysUnavailable as error:
+            actions = self._session.refused(ticket, ErrorCode.INTERNAL, str(error))
+        else:
+            actions = self._session.authenticated(ticket, principal)
+            if self._session.principal is principal and self._connection.ending is None:
+                self._gate.prolong(self, principal)
+        self._act(actions)
+        judged.set()
+
+    def cut(self, disconnect: Disconnect) -> None:
+        """Put nothing more of any topic in line, from now on, and end the connection so."""
+        self._cut += self._stop()
+        self._connection.end(disconnect)
+
     def release(self) -> None:
         """The conversation is over: nobody waits for answers any more."""
         if self._publisher is not None:
@@ -187,7 +228,8 @@ class Client:
     def _leave(self, ending: Disconnect) -> None:
         """The conversation is over: the subscriptions end, and the client is told where they stood if it can still
         hear."""
-        last = self._stop()
+        self._gate.left(self)
+        last = self._cut + self._stop()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
             self._act(self._session.closing(ending, connection.retry_after_ms, last))

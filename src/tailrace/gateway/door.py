@@ -10,18 +10,20 @@ import msgspec
 import structlog
 import trio
 
+from tailrace import disconnect
 from tailrace.config import Config
-from tailrace.core.access import Access
-from tailrace.core.exposure import Exposure
+from tailrace.core.claims import Principal
 from tailrace.core.protocol import JSON as JSON_CODEC
 from tailrace.core.protocol import MSGPACK as MSGPACK_CODEC
-from tailrace.core.protocol import StreamRequest, parse_stream_target
+from tailrace.core.protocol import Codec, Format, StreamRequest, parse_stream_target
 from tailrace.core.session import Session, Terms
 from tailrace.core.stream_target import PATH
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.client import Client
+from tailrace.gateway.dismissed import Dismissed
 from tailrace.gateway.echo import PATH as ECHO_PATH
 from tailrace.gateway.echo import EchoClient, echo_enabled, echo_guard
+from tailrace.gateway.gate import Gate, Unwelcome
 from tailrace.gateway.presence import Gone, while_present
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.stream import StreamClient, format_of
@@ -29,7 +31,15 @@ from tailrace.gateway.topics import Start, Topics
 from tailrace.http.answers import refusal_answer, send_answer
 from tailrace.http.head import Head, NoRequest, Replay, read_head
 from tailrace.http.origin import origin_allowed
-from tailrace.http.refusal import DRAINING, FULL, NOT_FOUND, ORIGIN_NOT_ALLOWED, Refused, refusal_for
+from tailrace.http.refusal import (
+    DRAINING,
+    FULL,
+    NOT_FOUND,
+    ORIGIN_NOT_ALLOWED,
+    UNAUTHENTICATED,
+    Refused,
+    refusal_for,
+)
 from tailrace.http.static import StaticFiles
 from tailrace.http.upgrade import Upgrade, choose_subprotocol, upgrade
 from tailrace.tls.certificates import Certificates
@@ -47,10 +57,13 @@ RETRY_SECONDS = 2  # suggested while Kafka does not answer, the gateway drains o
 _log = structlog.get_logger(__name__)
 
 
+Guest = Client | StreamClient | EchoClient | Dismissed
+
+
 class Door:
     """Lets clients in. connections: those who talk now; `draining` refuses newcomers; limit: of open connections.
 
-    certificates: for TLS; None: none is spoken.
+    gate: who is who; None: one of its own. certificates: for TLS; None: none is spoken.
     """
 
     def __init__(
@@ -60,13 +73,14 @@ class Door:
         publishing: Publishing,
         page: StaticFiles | None,
         limit: int,
+        gate: Gate | None = None,
         certificates: Certificates | None = None,
     ) -> None:
         self._config = config
         self._topics = topics
         self._publishing = publishing
-        self._exposure = Exposure(config.topics)
-        self._terms = Terms(Access(self._exposure), config.limits.max_subscriptions)
+        self.gate = gate or Gate(config)
+        self._terms = Terms(self.gate.access, config.limits.max_subscriptions, self.gate.required)
         self._page = page
         self._limit = limit
         self._inside = 0
@@ -101,7 +115,7 @@ class Door:
             head = await read_head(stream, self._config.limits.handshake_timeout or 1e9)
             head_only = head.method == "HEAD"
             if head.path == "/ws":
-                return self._multiplexed(stream, head, self._admit(head))
+                return await self._multiplexed(stream, head, self._admit(head))
             if head.path == ECHO_PATH and self._echo:
                 request = self._admit(head).request(None)
                 return Visit(head.path, Replay(stream, request, head.behind), echo_guard(), None, EchoClient())
@@ -129,19 +143,49 @@ class Door:
             raise Refused(FULL.after(RETRY_SECONDS))
         return asked
 
-    def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
+    async def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
         limits, chases = self._config.limits, self._config.catchup.max_per_connection
-        client = Client(Session(codec, self._terms), self._topics, self._publishing, limits, chases)
+        client: Client | Dismissed
+        try:
+            session = Session(codec, self._terms, await self._identify(stream, head, asked))
+            client = Client(session, self._topics, self._publishing, limits, chases, self.gate)
+        except Unwelcome as unwelcome:
+            client = dismissed(unwelcome, head, codec)
         return self._visit(stream, head, asked.request(chosen), chosen, frozenset({codec.opcode}), client)
 
     async def _single(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
         """The positions are fixed before the handshake is answered."""
         chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
-        request, start = await while_present(stream.socket, partial(self._start, head))
-        client = StreamClient(request, start, self._topics)
+        request = self._read(head)
+        client: StreamClient | Dismissed
+        try:
+            principal = await self._identify(stream, head, asked)
+            request = self._permitted(request, principal)
+            start = await while_present(stream.socket, partial(self._start, request))
+            client = StreamClient(request, start, self._topics, self.gate, principal)
+        except Unwelcome as unwelcome:
+            client = dismissed(unwelcome, head, None if request.format is Format.VALUE else JSON_CODEC)
         return self._visit(stream, head, asked.request(chosen), chosen, frozenset(), client)
+
+    async def _identify(self, stream: Accepted, head: Head, asked: Upgrade) -> Principal | None:
+        if not self.gate.required:
+            return None
+        return await while_present(stream.socket, partial(self.gate.identify, head, asked))
+
+    def _permitted(self, request: StreamRequest, principal: Principal | None) -> StreamRequest:
+        """With the keys that the client may see. Raises Unwelcome, and Refused for a topic that is not there for it."""
+        if self.gate.required and principal is None:
+            raise Unwelcome(UNAUTHENTICATED, disconnect.UNAUTHENTICATED)
+        try:
+            keys = self.gate.access.readable(principal, request.topic, request.keys)
+        except CommandError as error:
+            refusal = refusal_for(error.code, error.message)
+            if error.code is ErrorCode.FORBIDDEN:
+                raise Unwelcome(refusal, disconnect.FORBIDDEN) from None
+            raise Refused(refusal) from None
+        return msgspec.structs.replace(request, keys=keys)
 
     def _visit(
         self,
@@ -150,18 +194,21 @@ class Door:
         request: bytes,
         subprotocol: str | None,
         accepts: frozenset[int],
-        client: Client | StreamClient,
+        client: Guest,
     ) -> "Visit":
         guard = Guard(self._config.limits.max_message_bytes, self._config.limits.max_fragments, accepts)
         return Visit(head.path, Replay(stream, request, head.behind), guard, subprotocol, client)
 
-    async def _start(self, head: Head) -> tuple[StreamRequest, Start]:
+    def _read(self, head: Head) -> StreamRequest:
+        parameter = self._config.auth.query_parameter
         try:
-            request = parse_stream_target(head.target)
-            exposed = self._exposure.find(request.topic)
-            if exposed is None or not exposed.subscribe:
-                raise UnknownTopic(request.topic)
-            return request, await self._topics.start(request.topic, request.from_, format_of(request))
+            return parse_stream_target(head.target, frozenset() if parameter is None else frozenset({parameter}))
+        except CommandError as error:
+            raise Refused(refusal_for(error.code, error.message)) from None
+
+    async def _start(self, request: StreamRequest) -> Start:
+        try:
+            return await self._topics.start(request.topic, request.from_, format_of(request))
         except CommandError as error:
             raise Refused(refusal_for(error.code, error.message)) from None
         except UnknownTopic as error:
@@ -174,7 +221,8 @@ class Door:
 
         async def talk(connection: Connection) -> None:
             self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
-            self.connections[connection] = client
+            if not isinstance(client, Dismissed):  # it is gone as soon as it has come
+                self.connections[connection] = client
             _log.debug("connected", connection=connection.id, remote=remote, path=visit.path)
             await client.talk(connection)
 
@@ -199,7 +247,14 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     stream: Replay
     guard: Guard
     subprotocol: str | None
-    client: Client | StreamClient | EchoClient
+    client: Guest
+
+
+def dismissed(unwelcome: Unwelcome, head: Head, codec: Codec | None) -> Dismissed:
+    """For a browser, which cannot read an answer; raises Refused for everybody else."""
+    if head.value(b"origin") is None:
+        raise Refused(unwelcome.refusal)
+    return Dismissed(codec, unwelcome.disconnect)
 
 
 def remote_of(sock: trio.socket.SocketType) -> str:

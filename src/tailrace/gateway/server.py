@@ -8,6 +8,7 @@
      ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
      ├── Publishing.run        what clients publish; from the first on a producer and its poll thread
      ├── Health.run            readiness
+     ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
      ├── ServiceManager.watch  systemd's watchdog
      ├── the admin listener
@@ -29,11 +30,11 @@ import trio
 from tailrace.address import split_address
 from tailrace.config import Config
 from tailrace.console import HEADERS, assets
-from tailrace.core.exposure import Exposure
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
+from tailrace.gateway.gate import Gate
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
@@ -93,9 +94,10 @@ async def serve(
     live = LiveConsumer(config.kafka, health.note, on_statistics=lag.take)
     blocks = Blocks(config.kafka, config.catchup)
     topics = Topics(live, cluster, blocks, config)
-    page = StaticFiles(assets(list(Exposure(config.topics).names)), HEADERS) if console else None
+    gate = Gate(config)
+    page = StaticFiles(assets(gate.shown), HEADERS) if console else None
     publishing = Publishing(config, cluster)
-    door = Door(config, topics, publishing, page, limit)
+    door = Door(config, topics, publishing, page, limit, gate)
     parts = Parts(config, door, topics, blocks, health, lag)
     manager = ServiceManager()
     inherited = public is not None
@@ -110,6 +112,7 @@ async def serve(
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(publishing.run)
         gateway.start_soon(health.run)
+        gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
         routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}

@@ -8,12 +8,14 @@ from tailrace._fanout import JSON as JSON_FORMAT
 from tailrace._fanout import VALUE
 from tailrace.core.actions import Action, End, Send
 from tailrace.core.begin import Verdict
+from tailrace.core.claims import Principal
 from tailrace.core.frame import frame
 from tailrace.core.position import Positions
 from tailrace.core.protocol import JSON, STREAM_ID, Format, StreamRequest
 from tailrace.core.stream import Stream
-from tailrace.disconnect import INTERNAL, TOPIC_DELETED, Disconnect
+from tailrace.disconnect import FORBIDDEN, INTERNAL, TOPIC_DELETED, Disconnect
 from tailrace.errors import ErrorCode
+from tailrace.gateway.gate import Gate
 from tailrace.gateway.reading import Reading, stopped
 from tailrace.gateway.topics import Start, Topics
 from tailrace.websocket.connection import Connection, Ended
@@ -21,11 +23,19 @@ from tailrace.websocket.outlet import Outlet
 
 
 class StreamClient:
-    """Joins one connection and its subscription. Owns the topic held in `start`: `release` it in the end."""
+    """Joins one connection and its subscription. Owns the topic held in `start`: `release` it in the end.
 
-    __slots__ = ("_connection", "_reading", "_request", "_start", "_stream", "_topics")
+    request: with the keys that the client may see.
+    """
 
-    def __init__(self, request: StreamRequest, start: Start, topics: Topics) -> None:
+    __slots__ = ("_connection", "_cut", "_gate", "_reading", "_request", "_start", "_stream", "_topics", "principal")
+
+    def __init__(
+        self, request: StreamRequest, start: Start, topics: Topics, gate: Gate, principal: Principal | None
+    ) -> None:
+        self._gate = gate
+        self.principal = principal
+        self._cut: Positions | None = None  # where it stood when it was cut off
         self._request = request
         self._start: Start | None = start  # until the reading has taken it over
         self._topics = topics
@@ -38,6 +48,7 @@ class StreamClient:
         connection.on_end = self._leave
         connection.outlet.on_dropped = stopped
         connection.outlet.on_close = self._stop
+        self._gate.arrived(self, self.principal)
         try:
             self._begin()
             while True:
@@ -46,7 +57,7 @@ class StreamClient:
             return
 
     def _begin(self) -> None:
-        if self.outlet.close_sent is not None:
+        if self.outlet.close_sent is not None or self._connection.ending is not None:
             return
         start, self._start = self._start, None  # the reading takes it over
         assert start is not None
@@ -79,9 +90,15 @@ class StreamClient:
     def _stop(self) -> Positions | None:
         """Nothing of it is sent any more: where it stood, if it had begun."""
         reading, self._reading = self._reading, None
-        return None if reading is None else reading.close()
+        return self._cut if reading is None else reading.close()
+
+    def cut(self, disconnect: Disconnect) -> None:
+        """Put nothing more of the topic in line, from now on, and end the connection so."""
+        self._cut = self._stop()
+        self._connection.end(disconnect)
 
     def _leave(self, ending: Disconnect) -> None:
+        self._gate.left(self)
         positions = self._stop()
         connection = self._connection
         if connection.by_gateway and connection.outlet.close_sent is None:
@@ -129,7 +146,7 @@ class StreamClient:
         self._connection.end(disconnect)
 
 
-ENDINGS = {ErrorCode.TOPIC_DELETED: TOPIC_DELETED}
+ENDINGS = {ErrorCode.TOPIC_DELETED: TOPIC_DELETED, ErrorCode.FORBIDDEN: FORBIDDEN}
 
 
 def format_of(request: StreamRequest) -> int:

@@ -46,6 +46,9 @@ MALFORMED = Refusal(400, "bad_request", "not an HTTP/1.1 request")
 BAD_HANDSHAKE = Refusal(400, "bad_request", "not a WebSocket handshake (RFC 6455 4.2.1)")
 NO_KNOWN_SUBPROTOCOL = Refusal(400, "bad_request", "none of the offered subprotocols is known")
 UNAUTHENTICATED = Refusal(401, "unauthenticated", "credentials are required", (("WWW-Authenticate", "Bearer"),))
+BAD_TOKEN = Refusal(  # RFC 6750, 3.1
+    401, "unauthenticated", "the token is not good", (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
+)
 ORIGIN_NOT_ALLOWED = Refusal(403, "forbidden", "this origin is not allowed")
 NOT_FOUND = Refusal(404, "not_found", "nothing is served at this path")
 METHOD_NOT_ALLOWED = Refusal(405, "method_not_allowed", "only GET and HEAD are known", (("Allow", "GET, HEAD"),))
@@ -56,6 +59,7 @@ HEAD_TOO_LARGE = Refusal(431, "too_large", "the request head is too large")
 INTERNAL = Refusal(500, "internal", "the gateway failed to answer")
 FULL = Refusal(503, "full", "no more connections are accepted at the moment")
 DRAINING = Refusal(503, "draining", "the gateway is shutting down")
+KEYS_UNAVAILABLE = Refusal(503, "keys_unavailable", "tokens cannot be judged at the moment")
 HTTP_VERSION = Refusal(505, "bad_request", "only HTTP/1.0 and HTTP/1.1 are spoken")
 
 # Protocol errors a `/topics` handshake can end with. What is not listed is the gateway's own failure.

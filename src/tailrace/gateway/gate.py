@@ -1,0 +1,145 @@
+"""Who a client is, at the handshake and after, and for how long: between the door, the clients and `auth`.
+
+Rules: what a token is worth is asked before anything else is done for its bearer; when its time is up, nothing more of
+a topic is put in line, at once and whatever else the connection waits for; two tasks keep the time of all connections.
+"""
+
+import time
+from typing import Protocol
+
+import msgspec
+import trio
+
+from tailrace.auth.authenticator import Authenticator, KeysUnavailable
+from tailrace.auth.authenticator import Statistics as TokenStatistics
+from tailrace.auth.verify import BadToken
+from tailrace.config import Config
+from tailrace.core.access import Access
+from tailrace.core.claims import Principal
+from tailrace.core.exposure import Exposure
+from tailrace.core.rules import EVERYTHING, NOTHING, Rules
+from tailrace.disconnect import BAD_TOKEN, TOKEN_EXPIRED, UNAUTHENTICATED, Disconnect
+from tailrace.gateway.credentials import find_token
+from tailrace.gateway.deadlines import Deadlines
+from tailrace.http import refusal
+from tailrace.http.head import Head
+from tailrace.http.refusal import Refusal
+from tailrace.http.upgrade import Upgrade
+
+KEYS_RETRY_SECONDS = 5
+
+
+class Timed(Protocol):
+    """A client that may be told to go."""
+
+    def cut(self, disconnect: Disconnect) -> None:
+        """Put nothing more of any topic in line, from now on, and end the connection so."""
+
+
+class Unwelcome(Exception):
+    """Its only fault is its credentials or what they permit: `refusal` for who can read it, `disconnect` for a
+    browser."""
+
+    def __init__(self, refusal: Refusal, disconnect: Disconnect) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.disconnect = disconnect
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """waiting: connections without a token; timed: with one that will expire. late: gone without one in time,
+    expired: with one that had run out. tokens: None where none are taken."""
+
+    waiting: int
+    timed: int
+    late: int
+    expired: int
+    tokens: TokenStatistics | None
+
+
+class Gate:
+    """Of one gateway. `required`: a client has to bring a token; `access`: what it may do then."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.required = config.auth.mode == "jwt"
+        self._authenticator = Authenticator(config.auth) if self.required else None
+        rules = Rules(config.rules, NOTHING if self.required else EVERYTHING)
+        self.access = Access(Exposure(config.topics), rules)
+        self._expiry: Deadlines[Timed] = Deadlines(time.time, self._expired)
+        self._patience: Deadlines[Timed] = Deadlines(trio.current_time, self._late)
+        self._counts = {TOKEN_EXPIRED: 0, UNAUTHENTICATED: 0}
+
+    async def run(self) -> None:
+        """Keep the time, and the keys fresh."""
+        if self._authenticator is None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._authenticator.run)
+            nursery.start_soon(self._expiry.run)
+            nursery.start_soon(self._patience.run)
+
+    @property
+    def shown(self) -> list[str]:
+        """The topics' names that the console page may tell a stranger."""
+        names = self.access.exposure.names
+        return [] if self.required else [name for name in names if self.access.visible(None, name)]
+
+    async def identify(self, head: Head, asked: Upgrade) -> Principal | None:
+        """Whose handshake this is; None: it brought no token. Raises Unwelcome; Refused while it cannot be said."""
+        if self._authenticator is None:
+            return None
+        token = find_token(head, asked.offers, self._config)
+        if token is None:
+            return None
+        try:
+            return await self._authenticator.judge(token)
+        except BadToken as bad:
+            raise Unwelcome(refusal.BAD_TOKEN.because(str(bad)), BAD_TOKEN) from None
+        except KeysUnavailable as error:
+            raise refusal.Refused(refusal.KEYS_UNAVAILABLE.because(str(error)).after(KEYS_RETRY_SECONDS)) from None
+
+    async def judge(self, token: str) -> Principal:
+        """Whose token it is. Raises BadToken, KeysUnavailable."""
+        assert self._authenticator is not None  # or the session would have refused
+        return await self._authenticator.judge(token)
+
+    # How long somebody may stay
+
+    def arrived(self, guest: Timed, principal: Principal | None) -> None:
+        """It is let in, with a token or to bring one in time; `left` when it has gone."""
+        if principal is not None:
+            self.prolong(guest, principal)
+        elif self.required and self._config.limits.auth_timeout is not None:
+            self._patience.set(guest, trio.current_time() + self._config.limits.auth_timeout)
+
+    def prolong(self, guest: Timed, principal: Principal) -> None:
+        """It has brought a token, the first or another."""
+        self._patience.discard(guest)
+        if principal.expires_at is None:
+            self._expiry.discard(guest)
+        else:
+            self._expiry.set(guest, principal.expires_at + self._config.auth.leeway)
+
+    def left(self, guest: Timed) -> None:
+        """Nothing ends for it any more."""
+        self._patience.discard(guest)
+        self._expiry.discard(guest)
+
+    def _expired(self, guest: Timed) -> None:
+        self._counts[TOKEN_EXPIRED] += 1
+        guest.cut(TOKEN_EXPIRED)
+
+    def _late(self, guest: Timed) -> None:
+        self._counts[UNAUTHENTICATED] += 1
+        guest.cut(UNAUTHENTICATED)
+
+    def statistics(self) -> Statistics:
+        """Who waits now, and what was counted since the start."""
+        return Statistics(
+            len(self._patience),
+            len(self._expiry),
+            self._counts[UNAUTHENTICATED],
+            self._counts[TOKEN_EXPIRED],
+            self._authenticator.statistics() if self._authenticator else None,
+        )
