@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 LOCK    := --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
 SOURCES := pyproject.toml setup.py $(wildcard src/*.pyx src/*.pxi)
 
-.PHONY: help demo test install lint format bench check-bench accept-bench ratios soak docs dist sbom lock clean
+.PHONY: help demo test install lint format bench check-bench accept-bench ratios bench-peers soak docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -43,6 +43,9 @@ accept-bench: $(VENV)/.test-stamp  ## what check-bench counts now is the baselin
 
 ratios: $(VENV)/.test-stamp  ## every scenario beside the C gateway, on a real broker: a table; wants a quiet machine
 	$(BIN)/python benchmarks/ratios.py $(ARGS)
+
+bench-peers: $(VENV)/.test-stamp  ## Tailrace, the C limit and other libraries' gateways side by side; wants a quiet machine
+	$(BIN)/python benchmarks/bench_peers.py $(ARGS)
 
 soak: $(VENV)/.test-stamp  ## the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)

@@ -1,6 +1,6 @@
 """Outcomes as text for a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from benchmarks.harness.rounds import Outcome
 
@@ -9,8 +9,12 @@ HEAD = ("scenario", "figure", "subject", "reference", "ratio", "rounds", "must",
 
 def table(outcomes: Iterable[Outcome]) -> str:
     """Columns aligned, one line a metric; the ratio with its spread over the rounds."""
-    lines = [HEAD, *map(row, outcomes)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return columns([HEAD, *map(row, outcomes)])
+
+
+def columns(lines: Sequence[tuple[str, ...]]) -> str:
+    """Cells one below the other."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
