@@ -50,8 +50,8 @@ bench-peers: $(VENV)/.test-stamp  ## Tailrace, the C limit and other libraries' 
 soak: $(VENV)/.test-stamp  ## the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)
 
-docs:  ## nothing to build: docs/ is Markdown
-	@echo "docs/ is plain Markdown: nothing to build"
+docs: install  ## docs/configuration.md from the code; the others are plain Markdown
+	$(BIN)/python -m tailrace.configuration.reference > docs/configuration.md
 
 dist: $(VENV)/.package-stamp  ## sdist and wheel, in dist/
 	$(BIN)/python -m build --outdir dist .
