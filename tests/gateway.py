@@ -436,7 +436,7 @@ async def process(folder: Path, kafka: Broker | str, *options: str) -> AsyncIter
     try:
         await until(lambda: "listening" in found.log or running.poll() is not None, "the gateway's start")
         (listening,) = [json.loads(line) for line in found.log.splitlines() if '"listening"' in line]
-        found.public, found.admin = re.sub("^http://", "", listening["address"]), listening["admin"]
+        found.public, found.admin = re.sub("^https?://", "", listening["address"]), listening["admin"]
         yield found
     finally:
         if running.poll() is None:

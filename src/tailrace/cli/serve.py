@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 
 import structlog
 
-from tailrace import __version__
 from tailrace.cli import access, logs, options
 from tailrace.config import Config
 from tailrace.configuration import brokers
@@ -43,7 +42,7 @@ def read(arguments: Namespace) -> Config:
     """The configuration as `serve` would run it; raises ConfigError, the number of workers included."""
     faults = list(_workers(arguments.workers))
     try:
-        config = options.read(arguments, checks=(brokers, librdkafka, access.tokens, access.rules, not_yet))
+        config = options.read(arguments, checks=(brokers, librdkafka, access.tokens, access.rules, certificates))
     except ConfigError as error:
         raise ConfigError(*error.faults, *faults) from None
     if faults:
@@ -61,11 +60,13 @@ def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path
         yield ("kafka", key) if key else ("kafka",), text.removeprefix(f'"{key}" ')
 
 
-def not_yet(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
-    """Keys that this version only reads, and that would let somebody in if they were passed over in silence."""
-    unavailable = f"not available in {__version__}"
-    if config.listen.tls_certificate:
-        yield ("listen", "tls_certificate"), unavailable
+def certificates(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the files of TLS, which are read as `serve` reads them."""
+    from tailrace.tls.certificates import faults
+
+    listen = config.listen
+    for key, text in faults(listen.tls_certificate, listen.tls_key, listen.client_ca):
+        yield ("listen", key), text
 
 
 def _workers(written: str) -> Iterator[str]:

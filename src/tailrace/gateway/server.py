@@ -11,6 +11,7 @@
      ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
      ├── ServiceManager.watch  systemd's watchdog
+     ├── reload_on_hangup      files that are read again on SIGHUP
      ├── the admin listener
      └── the public listener   a task per connection, whose writer lives in its own nursery
 
@@ -28,13 +29,14 @@ import structlog
 import trio
 
 from tailrace.address import split_address
-from tailrace.config import Config
+from tailrace.config import Config, Listen
 from tailrace.console import HEADERS, assets
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
 from tailrace.gateway.gate import Gate
+from tailrace.gateway.hangup import reload_on_hangup
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
@@ -51,6 +53,7 @@ from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
+from tailrace.tls.certificates import Certificates
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
 
@@ -83,7 +86,8 @@ async def serve(
     """Run the gateway until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once it listens.
 
     console: serve the page. public: listeners to use in place of `listen.address`; admin: serves the admin routes
-    until cancelled, in place of the admin listener. OSError when an address cannot be listened on.
+    until cancelled, in place of the admin listener. OSError when an address cannot be listened on, ConfigError when a
+    file of TLS is no good.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     most = raise_descriptor_limit()
@@ -97,7 +101,8 @@ async def serve(
     gate = Gate(config)
     page = StaticFiles(assets(gate.shown), HEADERS) if console else None
     publishing = Publishing(config, cluster)
-    door = Door(config, topics, publishing, page, limit, gate)
+    certificates = certificates_of(config.listen)
+    door = Door(config, topics, publishing, page, limit, gate, certificates)
     parts = Parts(config, door, topics, blocks, health, lag)
     manager = ServiceManager()
     inherited = public is not None
@@ -115,6 +120,7 @@ async def serve(
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
+        await gateway.start(reload_on_hangup, {} if certificates is None else {"certificates": certificates.reload})
         routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
         routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}
         if admin is not None:
@@ -123,7 +129,7 @@ async def serve(
             gateway.start_soon(trio.serve_listeners, lambda stream: serve_admin(stream, routes), administering)
         addresses = Addresses(address_of(public), address_of(administering) if administering else None)
         if not inherited:  # else whoever bound them has said it
-            _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin)
+            _log.info("listening", address=url_of(config.listen, addresses.public), admin=addresses.admin)
         task_status.started(addresses)
         manager.tell(READY, f"listening on {addresses.public}")
         gateway.start_soon(manager.watch)
@@ -175,6 +181,13 @@ def readiness(door: Door, health: Health) -> Readiness:
     return Readiness(health.ready, health.reason)
 
 
+def certificates_of(listen: Listen) -> Certificates | None:
+    """What TLS shows and asks for; None when it is not spoken. Raises ConfigError."""
+    if not listen.tls_certificate or not listen.tls_key:
+        return None
+    return Certificates(listen.tls_certificate, listen.tls_key, listen.client_ca)
+
+
 def times(config: Config) -> Times:
     """The clocks of keep-alive."""
     limits = config.limits
@@ -188,6 +201,11 @@ async def listen(address: str) -> list[trio.SocketListener]:
         return await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+
+
+def url_of(listen: Listen, address: str) -> str:
+    """Where the console would be, for the log."""
+    return f"{'https' if listen.tls_certificate else 'http'}://{address}"
 
 
 def address_of(listeners: list[trio.SocketListener]) -> str:

@@ -12,13 +12,15 @@ from typing import Final, NoReturn
 
 import trio
 
+from tailrace.errors import ConfigError
+
 # Of two signatures with RSA-2048 at a time, 0.6 ms each, in threads, where OpenSSL gives up the GIL: a fleet that
 # reconnects holds up no record.
 HANDSHAKES: Final = 2
 PROTOCOLS: Final = ["http/1.1"]
 
 
-class BadCertificate(Exception):
+class BadCertificate(ConfigError):
     """A file is no good. key: of the section [listen] that names it; the text says what is wrong with it."""
 
     def __init__(self, key: str, message: str) -> None:

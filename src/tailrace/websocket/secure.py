@@ -6,6 +6,7 @@ connection and batch, so the writers' first step is taken by one task for all of
 its own only when its kernel refuses bytes.
 """
 
+import contextlib
 import errno
 from collections import deque
 from typing import Protocol
@@ -120,14 +121,20 @@ class Sweep:
                 try:
                     outlet.first_step()
                 except Exception as error:  # noqa: BLE001  a fault of ours: that connection's, with its traceback
-                    outlet.start_soon(_fail, error)
+                    _blame(outlet, error)
                 budget -= STEP_BYTES + outlet.line.sent_bytes - before
             await trio.lowlevel.checkpoint()
         self._running = False
 
 
-async def _fail(error: Exception) -> None:
-    raise error
+def _blame(outlet: SecureOutlet, error: Exception) -> None:
+    """Raise it in the connection's own nursery; one that has closed has an ending already."""
+
+    async def fail() -> None:
+        raise error
+
+    with contextlib.suppress(RuntimeError):
+        outlet.start_soon(fail)
 
 
 _sweep: trio.lowlevel.RunVar[Sweep] = trio.lowlevel.RunVar("tailrace sweep")

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from tailrace.config import Admin, Config
-from tailrace.gateway.server import Addresses, address_of, listen
+from tailrace.gateway.server import Addresses, address_of, listen, url_of
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.http.admin import Readiness, serve_admin
 from tailrace.workers.process import Bound, bind_all
@@ -42,15 +42,20 @@ class Fleet:
         sockets = partial(bind_all, bound)
         self.slots = [Slot(number, inside, sockets) for number in range(1, workers + 1)]
         self.draining = False
+        self.listen = config.listen
         self.manager = ServiceManager()
 
     async def run(self, timeout: float) -> None:
         """Until SIGTERM or SIGINT, and then until all have drained, for which they have `timeout` seconds."""
         async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 for slot in self.slots:
                     nursery.start_soon(slot.run)
                 async for number in signals:
+                    if number == signal.SIGHUP:  # read files again: each reads its own
+                        for slot in self.slots:
+                            slot.signal(signal.SIGHUP)
+                        continue
                     _log.info("draining", signal=signal.Signals(number).name, workers=len(self.slots))
                     break
                 self.leave()
@@ -115,7 +120,7 @@ async def _announce(fleet: Fleet, addresses: Addresses, task_status: trio.TaskSt
     for slot in fleet.slots:
         await slot.listening.wait()
     workers = len(fleet.slots)
-    _log.info("listening", address=f"http://{addresses.public}", admin=addresses.admin, workers=workers)
+    _log.info("listening", address=url_of(fleet.listen, addresses.public), admin=addresses.admin, workers=workers)
     task_status.started(addresses)
     fleet.manager.tell(READY, f"{workers} workers listening on {addresses.public}")
     await fleet.manager.watch()
