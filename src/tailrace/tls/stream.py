@@ -15,6 +15,7 @@ from tailrace.tls.certificates import Certificates
 
 RECEIVE_BYTES = 65536  # off the socket at a time: four records
 ANSWERS_BYTES = 16 * 1024  # of TLS's own making that the client leaves unread
+NOTHING = memoryview(b"")
 
 
 class TlsStream(trio.abc.Stream):
@@ -27,7 +28,7 @@ class TlsStream(trio.abc.Stream):
         self.socket = transport.socket
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl = context.wrap_bio(self._in, self._out, server_side=True)
-        self._unsent = memoryview(b"")
+        self._unsent = NOTHING
         self.added_bytes = 0  # by the last `write`
 
     async def do_handshake(self, turns: trio.CapacityLimiter) -> None:
@@ -77,29 +78,37 @@ class TlsStream(trio.abc.Stream):
             raise trio.BrokenResourceError("it asks for answers and does not read them")
 
     def write(self, data: bytes) -> bool:
-        """Seal all of it and offer it to the kernel; whether nothing is left. Raises BrokenResourceError."""
+        """Seal all of it and offer it to the kernel; whether nothing is left. Raises BrokenResourceError.
+
+        For when nothing is left of the last (`flush` has said so): else it waits in line, and is copied once more.
+        """
         try:
-            before = self._out.pending
             self._ssl.write(data)
-            self.added_bytes = self._out.pending - before - len(data)
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(error.reason) from None
-        return self.flush()
+        sealed = self._out.read()
+        self.added_bytes = len(sealed) - len(data)
+        self._unsent = memoryview(bytes(self._unsent) + sealed if self._unsent else sealed)
+        return self._offer()
 
     def flush(self) -> bool:
         """Offer what is left to the kernel again; whether nothing is. Raises BrokenResourceError."""
-        while True:
-            if not self._unsent:
-                if not self._out.pending:
-                    return True
-                self._unsent = memoryview(self._out.read())
-            try:
-                took = os.write(self.socket.fileno(), self._unsent)
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                raise trio.BrokenResourceError from error
-            self._unsent = self._unsent[took:]
+        if self._unsent and not self._offer():
+            return False
+        if self._out.pending:
+            self._unsent = memoryview(self._out.read())
+            return self._offer()
+        return True
+
+    def _offer(self) -> bool:
+        try:
+            took = os.write(self.socket.fileno(), self._unsent)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        self._unsent = self._unsent[took:] if took < len(self._unsent) else NOTHING
+        return not self._unsent
 
     @property
     def unsent_bytes(self) -> int:

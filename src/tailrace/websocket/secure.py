@@ -38,7 +38,7 @@ class Seal(Protocol):
 class SecureOutlet(Outlet):
     """An outlet whose bytes go through `seal`."""
 
-    __slots__ = ("_seal",)
+    __slots__ = ("_seal", "_sweep")
 
     direct = False
 
@@ -53,10 +53,11 @@ class SecureOutlet(Outlet):
     ) -> None:
         super().__init__(stream, sock, guard, nursery)
         self._seal = seal
+        self._sweep = sweep()
 
     def _start_writer(self) -> None:
         """In line for a first step without a task."""
-        sweep().add(self)
+        self._sweep.add(self)
 
     def first_step(self) -> None:
         """What a writer's task would begin with; it is started when there is more to do. Dismissed, it is `drain`'s."""
@@ -67,19 +68,20 @@ class SecureOutlet(Outlet):
         """As Line.flush; what was committed is taken, sealed, and offered to the kernel."""
         line, seal, sealed = self.line, self._seal, 0
         try:
-            while seal.flush():
+            if not seal.flush():
+                return BLOCKED
+            while sealed < FLUSH_BYTES:
                 found = line.flush(FLUSH_BYTES)
-                if found == BROKEN or not line.waiting_bytes:
+                if found in (DONE, BROKEN):
                     return found
-                if sealed >= FLUSH_BYTES:
-                    return MORE
                 data = line.take()
-                seal.write(data)
                 sealed += len(data)
+                if not seal.write(data):
+                    return BLOCKED
         except trio.BrokenResourceError:
             line.break_off(errno.EPIPE)
             return BROKEN
-        return BLOCKED
+        return MORE
 
     @property
     def waiting_bytes(self) -> int:
