@@ -10,18 +10,19 @@ import pytest
 import trio
 import trio_websocket
 from structlog.testing import capture_logs
-from tests.gateway import Raw, handshake, masked
+from tests.gateway import Raw, masked
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace._fanout import VALUE, Subscription, Tail
 from tailrace.core.frame import frame
 from tailrace.disconnect import SHUTDOWN, SLOW, TOO_BIG, Disconnect
-from tailrace.http.head import Replay
 from tailrace.websocket.connection import CLOSE_SECONDS, Connection, Ended, close_frame, converse, leaves
 from tailrace.websocket.guard import Guard
 
 CLOSE, PING, PONG, TEXT = 0x8, 0x9, 0xA, 0x1
 BYE = masked(CLOSE, (1000).to_bytes(2, "big") + b"bye")
+
+ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 Talk = Callable[[Connection], Awaitable[None]]
 
@@ -55,9 +56,9 @@ class Held:
             connection.on_end = self.endings.append
             await talk(connection)
 
-        stream = Replay(trio.SocketStream(near), handshake())
+        stream = trio.SocketStream(near)
         try:
-            self.connection = await converse(stream, near, "test", Guard(1000, 4), None, told)
+            self.connection = await converse(stream, near, "test", Guard(1000, 4), ANSWER, told)
         finally:
             self._ended.set()
 
@@ -316,8 +317,8 @@ async def test_cancelled_from_above_is_a_shutdown() -> None:
     with far:
         raw = Raw(trio.SocketStream(far))
         async with trio.open_nursery() as nursery:
-            stream = Replay(trio.SocketStream(near), handshake())
-            nursery.start_soon(converse, stream, near, "test", Guard(1000, 4), None, listen)
+            stream = trio.SocketStream(near)
+            nursery.start_soon(converse, stream, near, "test", Guard(1000, 4), ANSWER, listen)
             await raw.head()
             await wait_all_tasks_blocked()
             nursery.start_soon(answer_close, raw)

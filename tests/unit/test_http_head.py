@@ -3,14 +3,25 @@
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
+import h11
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tailrace.http import refusal
-from tailrace.http.head import Head, NoRequest, Replay, origin_form, read_head
+from tailrace.http.head import (
+    HEAD_LIMIT_BYTES,
+    Head,
+    NoRequest,
+    Replay,
+    _known,
+    _next_request,
+    origin_form,
+    read_head,
+    usual_head,
+)
 from tailrace.http.refusal import Refusal, Refused
 
 Pair = tuple[trio.abc.Stream, trio.abc.Stream]
@@ -167,58 +178,117 @@ async def pair() -> AsyncIterator[Pair]:
         yield ours, theirs
 
 
-async def test_replay_gives_head_then_behind_then_the_stream(pair: Pair) -> None:
+async def test_replay_gives_what_was_read_and_then_the_stream(pair: Pair) -> None:
     ours, theirs = pair
-    replay = Replay(ours, b"head", b"behind")
+    replay = Replay(ours, b"behind")
     await theirs.send_all(b"more")
-    assert await replay.receive_some(3) == b"hea"
-    assert await replay.receive_some() == b"d"
+    assert await replay.receive_some(3) == b"beh"
+    assert await replay.receive_some() == b"ind"
     await replay.send_all(b"answer")
-    assert await replay.receive_some(100) == b"behind"
     assert await replay.receive_some() == b"more"
     assert await theirs.receive_some() == b"answer"
 
 
-async def test_replay_holds_back_what_follows_until_the_answer_is_out() -> None:
-    """A reader that asks before the handshake is answered waits, and is given nothing that wsproto would lose."""
-    ours, theirs = trio.testing.lockstep_stream_pair()
-    replay = Replay(ours, b"head", b"behind")
-    got: list[bytes | bytearray] = []
-
-    async def reader() -> None:
-        while len(got) < 2:
-            got.append(await replay.receive_some())
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(replay.send_all, b"answer")
-        await trio.testing.wait_all_tasks_blocked()
-        assert got == [b"head"]
-        assert await theirs.receive_some() == b"answer"
-    assert got == [b"head", b"behind"]
-
-
-async def test_replay_lets_a_waiting_reader_go_when_it_is_closed(pair: Pair) -> None:
-    replay = Replay(pair[0], b"head", b"behind")
-    await replay.receive_some()
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect_closed, replay)
-            await trio.testing.wait_all_tasks_blocked()
-            await replay.aclose()
-
-
-async def expect_closed(stream: trio.abc.ReceiveStream) -> None:
+async def test_replay_gives_nothing_once_it_is_closed(pair: Pair) -> None:
+    replay = Replay(pair[0], b"behind")
+    await replay.aclose()
     with pytest.raises(trio.ClosedResourceError):
-        await stream.receive_some()
+        await replay.receive_some()
 
 
 async def test_replay_is_the_stream_in_everything_else(pair: Pair) -> None:
     ours, theirs = pair
-    replay = Replay(ours, b"")
+    replay = Replay(ours, b"behind")
     await replay.wait_send_all_might_not_block()
     await replay.send_eof()
     assert await theirs.receive_some() == b""
     with pytest.raises(AttributeError):
         _ = replay.nothing_like_it
+
+
+def read_by_h11(data: bytes) -> Head | None:
+    """As `read_head` reads what is not usual."""
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+    parser.receive_data(data)
+    request = _next_request(parser)
+    return None if request is None else _known(request, data, parser.trailing_data[0])
+
+
+NAMES = [
+    b"Host",
+    b"host",
+    b"Upgrade",
+    b"X-a!#$%&'*+-.^_`|~9",
+    b"Content-Length",
+    b"Transfer-Encoding",
+    b"Expect",
+    b"a b",
+    b"",
+]
+PIECES = [
+    b"websocket",
+    b"h:80",
+    b" ",
+    b"\t",
+    b"\xff",
+    b"\x80",
+    b"\x00",
+    b"\x0b",
+    b"\x85",
+    b"\xa0",
+    b"\r",
+    b"\n",
+    b"=",
+    b"a b",
+    b"5",
+]
+values = st.lists(st.sampled_from(PIECES), max_size=4).map(b"".join)
+lines = st.builds(
+    b"%s%s%s".__mod__, st.tuples(st.sampled_from(NAMES), st.sampled_from([b": ", b":", b" :", b":  "]), values)
+)
+heads = st.builds(
+    lambda start, lines, end, behind: b"\r\n".join([start, b"Host: h", *lines]) + end + behind,
+    st.sampled_from(
+        [b"GET / HTTP/1.1", b"GET /a?b=%20c#d HTTP/1.1", b"GET * HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET / HTTP/1.0"]
+    )
+    | st.sampled_from([b"GET  / HTTP/1.1", b"HEAD / HTTP/1.1", b"get / HTTP/1.1", b"GET http://h/ HTTP/1.1"]),
+    st.lists(lines, max_size=4),
+    st.sampled_from([b"\r\n\r\n", b"\n\n", b"\r\n", b"\r\n\r\r\n"]),
+    st.sampled_from([b"", b"\x81\x80abcd", b"GET / HTTP/1.1\r\n"]),
+)
+
+
+@settings(max_examples=500)
+@given(heads)
+@example(b"GET /ws?x HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nX: a b\r\n\r\nbehind")
+def test_the_usual_head_is_what_h11_reads(data: bytes) -> None:
+    usual = usual_head(data)
+    if usual is not None:
+        assert usual == read_by_h11(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\n",
+        b"GET / HTTP/1.1\r\nX: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ],
+)
+def test_what_is_not_usual_is_left_to_h11(data: bytes) -> None:
+    assert usual_head(data) is None
+
+
+def test_what_a_browser_sends_is_usual() -> None:
+    head = usual_head(
+        b"GET /ws HTTP/1.1\r\nHost: localhost:8080\r\nConnection: Upgrade\r\nPragma: no-cache\r\nUpgrade: websocket\r\n"
+        b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0\r\n"
+        b"Origin: http://localhost:8080\r\nSec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n"
+        b'Cookie: a="b c"; d=e\r\nSec-WebSocket-Key: q4xkcO32u266gldTuKaSOw==\r\n'
+        b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n\x81"
+    )
+    assert head is not None
+    assert (head.path, head.value(b"cookie"), head.behind) == ("/ws", 'a="b c"; d=e', b"\x81")

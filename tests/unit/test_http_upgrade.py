@@ -126,13 +126,15 @@ def test_only_unknown_offers_are_refused(offers: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("subprotocol", [None, "tailrace.v1.json"])
-def test_the_clean_request_is_one_that_wsproto_accepts(subprotocol: str | None) -> None:
-    server = WSConnection(ConnectionType.SERVER)
-    server.receive_data(Upgrade(KEY, ("anything",)).request(subprotocol))
-    (event,) = server.events()
-    assert isinstance(event, Request)
-    assert event.subprotocols == ([] if subprotocol is None else [subprotocol])
-    answer = server.send(AcceptConnection(subprotocol=subprotocol))
+def test_the_answer_is_one_that_wsproto_accepts(subprotocol: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsproto.handshake.generate_nonce", KEY.encode)
+    client = WSConnection(ConnectionType.CLIENT)
+    client.send(Request(host="h", target="/", subprotocols=[] if subprotocol is None else [subprotocol]))
+    answer = Upgrade(KEY, ("anything",)).answer(subprotocol)
+    client.receive_data(answer)
+    (event,) = client.events()
+    assert isinstance(event, AcceptConnection)
+    assert event.subprotocol == subprotocol
     # The accept token of this key, from `openssl sha1` over key + GUID (RFC 6455 4.2.2).
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"Sec-WebSocket-Accept: Bz3qJYTGdOe8gUSpLosEdiLKDrk=\r\n" in answer

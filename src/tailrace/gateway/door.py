@@ -117,8 +117,8 @@ class Door:
             if head.path == "/ws":
                 return await self._multiplexed(stream, head, self._admit(head))
             if head.path == ECHO_PATH and self._echo:
-                request = self._admit(head).request(None)
-                return Visit(head.path, Replay(stream, request, head.behind), echo_guard(), None, EchoClient())
+                asked = self._admit(head)
+                return Visit(head.path, behind(stream, head), echo_guard(), asked.answer(None), EchoClient())
             if head.path.startswith(PATH):
                 return await self._single(stream, head, self._admit(head))
             answer = None if self._page is None else self._page.answer(head)
@@ -153,7 +153,7 @@ class Door:
             client = Client(session, self._topics, self._publishing, limits, chases, self.gate)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, codec)
-        return self._visit(stream, head, asked.request(chosen), chosen, frozenset({codec.opcode}), client)
+        return self._visit(stream, head, asked.answer(chosen), frozenset({codec.opcode}), client)
 
     async def _single(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
         """The positions are fixed before the handshake is answered."""
@@ -167,7 +167,7 @@ class Door:
             client = StreamClient(request, start, self._topics, self.gate, principal)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, None if request.format is Format.VALUE else JSON_CODEC)
-        return self._visit(stream, head, asked.request(chosen), chosen, frozenset(), client)
+        return self._visit(stream, head, asked.answer(chosen), frozenset(), client)
 
     async def _identify(self, stream: Accepted, head: Head, asked: Upgrade) -> Principal | None:
         if not self.gate.required:
@@ -191,13 +191,12 @@ class Door:
         self,
         stream: Accepted,
         head: Head,
-        request: bytes,
-        subprotocol: str | None,
+        answer: bytes,
         accepts: frozenset[int],
         client: Guest,
     ) -> "Visit":
         guard = Guard(self._config.limits.max_message_bytes, self._config.limits.max_fragments, accepts)
-        return Visit(head.path, Replay(stream, request, head.behind), guard, subprotocol, client)
+        return Visit(head.path, behind(stream, head), guard, answer, client)
 
     def _read(self, head: Head) -> StreamRequest:
         parameter = self._config.auth.query_parameter
@@ -228,9 +227,7 @@ class Door:
 
         outlet = partial(SecureOutlet, seal=stream) if isinstance(stream, TlsStream) else Outlet
         try:
-            connection = await converse(
-                visit.stream, stream.socket, remote, visit.guard, visit.subprotocol, talk, outlet
-            )
+            connection = await converse(visit.stream, stream.socket, remote, visit.guard, visit.answer, talk, outlet)
         finally:
             client.release()
         self.connections.pop(connection, None)
@@ -241,12 +238,12 @@ class Door:
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):
-    """A handshake that was found good, not yet answered. path: for the log; stream: replays a request made of it."""
+    """A handshake that was found good. path: for the log; answer: to be sent; stream: what the client sends then."""
 
     path: str
-    stream: Replay
+    stream: trio.abc.Stream
     guard: Guard
-    subprotocol: str | None
+    answer: bytes
     client: Guest
 
 
@@ -255,6 +252,11 @@ def dismissed(unwelcome: Unwelcome, head: Head, codec: Codec | None) -> Dismisse
     if head.value(b"origin") is None:
         raise Refused(unwelcome.refusal)
     return Dismissed(codec, unwelcome.disconnect)
+
+
+def behind(stream: Accepted, head: Head) -> trio.abc.Stream:
+    """The stream from behind a head that was read off it."""
+    return Replay(stream, head.behind) if head.behind else stream
 
 
 def remote_of(sock: trio.socket.SocketType) -> str:

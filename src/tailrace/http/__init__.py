@@ -4,7 +4,7 @@ Read in this order:
 
     refusal.py   why a request is not served: named values with a status and protocol.md's JSON body
     head.py      one request head off a stream, bounded in bytes and time; `Replay` hands the stream on
-    upgrade.py   is it a WebSocket handshake, which subprotocol, and the clean request that trio-websocket gets
+    upgrade.py   is it a WebSocket handshake, which subprotocol, and the answer
     origin.py    may a page of this origin connect
     answers.py   a whole answer, written, and closed so that the client can still read it
     static.py    the console page from memory

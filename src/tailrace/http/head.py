@@ -2,10 +2,11 @@
 
 Rules: at most `HEAD_LIMIT_BYTES` are ever read, so that a stranger costs that much and `handshake_timeout`, no more;
 a head that is wrong is a named refusal, a client that says nothing gets nothing (`NoRequest`). Only GET and HEAD are
-known. Parsing is h11's. What was read behind the head is kept. Left out: request bodies.
+known. Parsing is h11's, but for the usual head. What was read behind the head is kept. Left out: request bodies.
 """
 
 import math
+import re
 from typing import Any, Literal
 
 import h11
@@ -17,6 +18,11 @@ from tailrace.http.refusal import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, METHO
 # nginx takes 4 x 8 KiB, Node 16 KiB. A token of 8 KiB beside a browser's usual 2 KiB of cookies fits.
 HEAD_LIMIT_BYTES = 16 * 1024
 _CHUNK_BYTES = 4096
+# The usual head, of browsers and WebSocket libraries. h11 sees all others; it would read these alike, in 90 us, not 15.
+_USUAL = re.compile(
+    rb"GET (/[!-~]*) HTTP/1\.1\r\n((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+: ?[!-~\x80-\xff]+(?: [!-~\x80-\xff]+)*\r\n)+)\r\n"
+)
+_UNUSUAL = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
 
 class NoRequest(Exception):
@@ -71,10 +77,13 @@ async def read_head(stream: trio.abc.ReceiveStream, timeout: float | None, limit
 
 
 async def _read_head(stream: trio.abc.ReceiveStream, limit: int) -> Head:
+    chunk = await stream.receive_some(min(_CHUNK_BYTES, limit))
+    head = usual_head(bytes(chunk))
+    if head is not None:
+        return head
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limit)
     raw = bytearray()
-    while len(raw) < limit:
-        chunk = await stream.receive_some(min(_CHUNK_BYTES, limit - len(raw)))
+    while True:
         if not chunk:
             raise NoRequest("eof")
         raw += chunk
@@ -82,7 +91,23 @@ async def _read_head(stream: trio.abc.ReceiveStream, limit: int) -> Head:
         request = _next_request(parser)
         if request is not None:
             return _known(request, bytes(raw), parser.trailing_data[0])
-    raise Refused(HEAD_TOO_LARGE)
+        if len(raw) >= limit:
+            raise Refused(HEAD_TOO_LARGE)
+        chunk = await stream.receive_some(min(_CHUNK_BYTES, limit - len(raw)))
+
+
+def usual_head(data: bytes) -> Head | None:
+    """The head at the beginning of `data` when it is all there and of the usual kind, as h11 would read it."""
+    match = _USUAL.match(data)
+    if match is None:
+        return None
+    lines = [line.split(b":", 1) for line in match[2].split(b"\r\n")[:-1]]
+    headers = tuple([(name.lower(), value.lstrip(b" ")) for name, value in lines])
+    names = [name for name, _ in headers]
+    if names.count(b"host") != 1 or not _UNUSUAL.isdisjoint(names):
+        return None
+    target = match[1].decode("ascii")
+    return Head("GET", target, target.partition("?")[0], "1.1", headers, data, data[match.end() :])
 
 
 def _next_request(parser: h11.Connection) -> h11.Request | None:
@@ -118,56 +143,32 @@ def origin_form(target: str) -> str:
 
 
 class Replay(trio.abc.Stream):
-    """A stream whose first bytes were already read: gives `head`, then `behind`, then what `stream` gives.
+    """A stream whose first bytes were already read: gives `behind`, then what `stream` gives. Everything else is
+    `stream`'s. Costs one slot once the bytes are read."""
 
-    Nothing after `head` is given until something was sent: an HTTP/1.1 server answers before it reads on, and
-    trio-websocket loses (and h11 hoards, unbounded) what it is given between a handshake and its answer.
-    Everything else is `stream`'s. Costs two slots once the bytes are read.
-    """
+    __slots__ = ("_behind", "_stream")
 
-    __slots__ = ("_answered", "_behind", "_head", "_stream")
-
-    def __init__(self, stream: trio.abc.Stream, head: bytes, behind: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream, behind: bytes) -> None:
         self._stream = stream
-        self._head = head
         self._behind = behind
-        self._answered: trio.Event | None = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self._head:
-            await trio.lowlevel.checkpoint()
-            data, self._head = _cut(self._head, max_bytes)
-            return data
-        if self._answered is not None:
-            await self._answered.wait()
         if self._behind:
             await trio.lowlevel.checkpoint()
-            data, self._behind = _cut(self._behind, max_bytes)
+            data = self._behind if max_bytes is None else self._behind[:max_bytes]
+            self._behind = self._behind[len(data) :]
             return data
         return await self._stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        try:
-            await self._stream.send_all(data)
-        finally:
-            self._open()
+        await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        self._head = self._behind = b""
-        self._open()
+        self._behind = b""
         await self._stream.aclose()
-
-    def _open(self) -> None:
-        if self._answered is not None:
-            self._answered.set()
-            self._answered = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _cut(data: bytes, max_bytes: int | None) -> tuple[bytes, bytes]:
-    return (data, b"") if max_bytes is None else (data[:max_bytes], data[max_bytes:])

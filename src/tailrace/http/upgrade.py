@@ -1,13 +1,14 @@
-"""A WebSocket handshake, recognised and reduced to what is needed (RFC 6455 4.2.1). Pure.
+"""A WebSocket handshake, recognised and answered (RFC 6455 4.2). Pure.
 
-Rules: a plain request gets 426, another version 426 with ours, a handshake that is wrong 400. The gateway decides all
-of that itself and then gives trio-websocket a clean request of its own making (`Upgrade.request`), because wsproto
-raises past its reader on a Host or list header that is not ASCII, waits for ever on a request it refuses, and
-keeps every header, cookies and tokens among them, for the connection's life. Left out: extensions (none is spoken).
+Rules: a plain request gets 426, another version 426 with ours, a handshake that is wrong 400. The gateway does all of
+that itself, and trio-websocket begins behind it, because wsproto raises past its reader on a Host or list header that
+is not ASCII, waits for ever on a request it refuses, and keeps every header, cookies and tokens among them, for the
+connection's life. Left out: extensions (none is spoken).
 """
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -16,6 +17,7 @@ from tailrace.http.head import Head
 from tailrace.http.refusal import BAD_HANDSHAKE, NO_KNOWN_SUBPROTOCOL, UPGRADE_REQUIRED, WRONG_VERSION, Refused
 
 _KEY_BYTES = 16
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -24,12 +26,13 @@ class Upgrade(msgspec.Struct, frozen=True):
     key: str
     offers: tuple[str, ...]
 
-    def request(self, subprotocol: str | None) -> bytes:
-        """The smallest request head that means the same handshake, offering `subprotocol` alone (None: nothing)."""
-        offer = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+    def answer(self, subprotocol: str | None) -> bytes:
+        """The head of the 101 (RFC 6455 4.2.2), choosing `subprotocol` (None: no word of it)."""
+        token = base64.b64encode(hashlib.sha1(self.key.encode("ascii") + _GUID, usedforsecurity=False).digest())
+        choice = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
         return (
-            "GET / HTTP/1.1\r\nHost: tailrace\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {self.key}\r\n{offer}\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {token.decode()}\r\n{choice}\r\n"
         ).encode("ascii")
 
 

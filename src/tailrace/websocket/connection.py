@@ -1,6 +1,8 @@
 """One WebSocket conversation from the handshake to a named ending: the boundary that no failure of a client passes.
 
-trio-websocket does the handshake, parsing, fragments, pongs, and the answer to a client's close. Closing is ours: its
+trio-websocket does parsing, fragments, pongs, and the answer to a client's close. It begins behind the handshake
+(http/upgrade.py), with the part of wsproto that knows frames and no HTTP: a third of the CPU of a newcomer, and 3 KiB
+of each connection, were for reading a request that had been read. Closing is ours: its
 own raises out of its reader when a client's ping crosses our close frame (its issue 184), which would take the
 nursery down. Here the reader is cancelled first, the close frame goes out in line behind everything committed, and
 the client's own is waited for by the guard, a bounded time. Whatever else escapes becomes a Disconnect; only faults
@@ -12,10 +14,14 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection
+from wsproto import WSConnection
+from wsproto.connection import Connection as Frames
+from wsproto.connection import ConnectionType
 from wsproto.utilities import ProtocolError
 
 from tailrace.core.frame import frame
@@ -68,14 +74,18 @@ class Connection:
         self._ended: trio.CancelScope | None = None
         self._websocket: WebSocketConnection | None = None
 
-    async def handshake(self, subprotocol: str | None) -> None:
-        """Answer the handshake with 101; raises Ended when the client is gone."""
-        request = await wrap_server_stream(self.nursery, self.outlet, message_queue_size=1, max_message_size=2**62)
+    async def handshake(self, answer: bytes) -> None:
+        """Send the answer, and let trio-websocket begin behind it; raises Ended when the client is gone."""
         try:
-            self._websocket = await request.accept(subprotocol=subprotocol)
-        except ConnectionClosed:
+            await self.outlet.answer(answer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._name(LOST)
             raise Ended from None
+        frames = cast("WSConnection", Frames(ConnectionType.SERVER))  # as far as a reader asks
+        self._websocket = websocket = WebSocketConnection(
+            self.outlet, frames, message_queue_size=1, max_message_size=2**62
+        )
+        self.nursery.start_soon(websocket._reader_task)
 
     async def receive(self) -> str | bytes:
         """The client's next message; Ended when there will be none, by the client's doing or by `end`."""
@@ -178,14 +188,14 @@ async def converse(
     sock: trio.socket.SocketType,
     remote: str,
     guard: Guard,
-    subprotocol: str | None,
+    answer: bytes,
     talk: Callable[[Connection], Awaitable[None]],
     outlet: MakeOutlet = Outlet,
 ) -> Connection:
-    """Shake hands, let `talk` have the connection, and close it, whatever happens: the connection, with its ending
-    named.
+    """Send the handshake's `answer`, let `talk` have the connection, and close it, whatever happens: the connection,
+    with its ending named.
 
-    stream: gives the handshake to trio-websocket, then what the socket gives; outlet: what frames leave through. Raises
+    stream: what the client sends behind its handshake; outlet: what frames leave through. Raises
     nothing but Cancelled.
     """
     connection: Connection | None = None
@@ -193,7 +203,7 @@ async def converse(
         async with trio.open_nursery() as nursery:
             connection = Connection(outlet(stream, sock, guard, nursery), sock, remote, nursery)
             try:
-                await connection.handshake(subprotocol)
+                await connection.handshake(answer)
                 await talk(connection)
             finally:
                 connection.outlet.dismiss()

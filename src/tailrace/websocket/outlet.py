@@ -34,14 +34,13 @@ NO_STATUS = 1005  # RFC 6455 7.1.5: a close frame without a code
 class Outlet(trio.abc.Stream):
     """The stream given to trio-websocket.
 
-    stream: the handshake to replay, then what the socket gives. nursery: where the writer runs, the connection's own.
+    stream: what the client sends, behind its handshake. nursery: where the writer runs, the connection's own.
     on_dropped: told of subscriptions that cannot go on from the tail. on_close: ends all of them, since a close frame
     is about to be sent, perhaps as trio-websocket's answer to the client's.
     """
 
     __slots__ = (
         "_again",
-        "_answered",
         "_closed",
         "_nursery",
         "_room",
@@ -63,7 +62,6 @@ class Outlet(trio.abc.Stream):
         self._stream = stream
         self._socket = sock
         self._nursery: trio.Nursery | None = nursery
-        self._answered = False
         self._closed = False
         self._telling = self._again = False
         self._room: trio.Event | None = None
@@ -82,7 +80,7 @@ class Outlet(trio.abc.Stream):
         if self._closed:
             raise trio.ClosedResourceError
         data = await self._stream.receive_some(max_bytes)
-        if self._answered and data and self._within(data):
+        if data and self._within(data):
             return await self._gather(data)
         return data
 
@@ -104,14 +102,9 @@ class Outlet(trio.abc.Stream):
         return bytes(gathered)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Whole frames of trio-websocket's, or its handshake answer. Waits only when the client leaves too many
-        unread."""
+        """Whole frames of trio-websocket's. Waits only when the client leaves too many unread."""
         if self._closed:
             raise trio.ClosedResourceError
-        if not self._answered:
-            await self._stream.send_all(data)
-            self._answered = True
-            return
         if data:
             self.post(bytes(data))
         await self.room()
@@ -126,6 +119,10 @@ class Outlet(trio.abc.Stream):
 
     # ------------------------------------------------------------------------------------------------ for the
     # connection
+
+    async def answer(self, data: bytes) -> None:
+        """The handshake's, before anything else. Raises BrokenResourceError when the client is gone."""
+        await self._stream.send_all(data)
 
     def post(self, frames: bytes) -> None:
         """Send whole frames in line with the records; behind a close frame nothing is sent (RFC 6455 5.5.1). Never
