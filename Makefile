@@ -48,7 +48,7 @@ bench-peers: $(VENV)/.test-stamp  ## Tailrace, the C limit and other libraries' 
 	$(BIN)/python benchmarks/bench_peers.py $(ARGS)
 
 soak: $(VENV)/.test-stamp  ## the tests that take minutes
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m slow --hypothesis-profile=random $(ARGS)
 
 docs: install  ## docs/configuration.md from the code; the others are plain Markdown
 	$(BIN)/python -m tailrace.configuration.reference > docs/configuration.md

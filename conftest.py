@@ -1,12 +1,12 @@
 """What holds for every test run: how hypothesis is set.
 
-No deadline per example, since a busy machine would fail tests that are right. In CI the examples are the same each
-time, so that a red run can be run again; elsewhere they differ, which finds more.
+No deadline per example, since a busy machine would fail tests that are right. The examples are the same each time, so
+that a red run can be run again, and nothing is red by the luck of the draw; the tests that explore at random are slow
+ones (`make soak`), and `--hypothesis-profile=random` makes all of them explore.
 """
-
-import os
 
 from hypothesis import settings
 
-settings.register_profile("tailrace", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.register_profile("tailrace", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("random", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("tailrace")

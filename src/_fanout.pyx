@@ -1375,7 +1375,7 @@ cdef class Tail:
     cdef _Group whole
     cdef _Group several
     cdef dict several_keys    # key -> how many subscriptions of `several` want it
-    cdef set attached         # subscriptions, so that none is freed while the loops hold its cursor
+    cdef dict attached        # subscriptions in the order they came, so that none is freed while the loops hold its cursor
     cdef list woken
     cdef readonly int stale   # records refused since their offset was behind the tail's
 
@@ -1406,7 +1406,7 @@ cdef class Tail:
         self.whole = _Group(G_WHOLE, 0)
         self.several = _Group(G_SEVERAL, 0)
         self.several_keys = {}
-        self.attached = set()
+        self.attached = {}
         self.woken = []
         self.stale = 0
         for p in range(len(positions)):
@@ -1800,13 +1800,13 @@ cdef class Tail:
         if group is self.several:
             for key in keys:
                 self.several_keys[key] = self.several_keys.get(key, 0) + 1
-        self.attached.add(subscription)
+        self.attached[subscription] = None
         self.tail.states[subscription.cursor.state] += 1
 
     cdef void _detach(self, Subscription subscription, frozenset keys) except *:
         cdef _Group group = subscription.group
         group.leave(&subscription.cursor)
-        self.attached.discard(subscription)
+        self.attached.pop(subscription, None)
         self.tail.states[subscription.cursor.state] -= 1
         if group is self.several:
             for key in keys:

@@ -8,12 +8,21 @@ told; only its order is looked at then.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.model.log import NAME, Log, Partition
 
 Keys = frozenset[bytes | None] | None
 IDLE, ASKED, OPEN, LEAVING = "idle", "asked", "open", "leaving"
+
+
+class Before(NamedTuple):
+    """How a partition was when it was asked for; one that was made since was empty at a moment between."""
+
+    partition: Partition
+    beginning: int = 0
+    stable: int = 0
+    truncations: int = 0
 
 
 class Book:
@@ -32,8 +41,8 @@ class Book:
         self.history: list[str] = []
         self._asked: Any = None
         self._due: dict[int, int] = {}  # gaps that must follow `subscribed`: the offsets that were asked for
-        self._low: dict[int, tuple[Partition, int, int]] = {}  # when it was asked: partition, stable end, truncations
-        self._high: dict[int, int] = {}  # stable ends when `subscribed` had come
+        self._before: dict[int, Before] = {}
+        self._high: dict[int, int] = {}  # the highest stable ends until `subscribed` had come
         self._last: dict[int, int] = {}  # offset of the last record since then
 
     # ------------------------------------------------------------------------------------------------ what it asks for
@@ -49,8 +58,9 @@ class Book:
             )
         self._asked = asked
         self.history.append(f"asks from {asked}, keys {self.keys}, slow {self.slow}")
-        self._low = {p: (each, each.stable, each.truncations) for p, each in enumerate(self.log.partitions)}
-        self._first = {p: each.beginning for p, each in enumerate(self.log.partitions)}
+        self._before = {
+            p: Before(each, each.beginning, each.stable, each.truncations) for p, each in enumerate(self.log.partitions)
+        }
         self._id_then = self.log.topic_id
         self.state, self.live, self._due, self._went_back = ASKED, False, {}, False
         keys = None if self.keys is None else [None if key is None else key.decode() for key in self.keys]
@@ -98,12 +108,17 @@ class Book:
             self._resumed(positions, before)
         else:
             self.kept = positions
-        self._low = {p: bound for p, bound in self._low.items() if p in positions}
-        self._high = {p: self.log.partitions[p].stable for p in positions if p < len(self.log.partitions)}
+        present = dict(list(enumerate(self.log.partitions))[: len(positions)])
+        self._before = {p: self._how_it_was(p, partition) for p, partition in present.items()}
+        self._high = {p: max(partition.stable, partition.highest) for p, partition in present.items()}
         self._last = {}
         self.state = OPEN
         if self.current and self._id_then == self.topic_id:
             self._check_positions(positions)
+
+    def _how_it_was(self, p: int, partition: Partition) -> Before:
+        before = self._before.get(p)
+        return before if before is not None and before.partition is partition else Before(partition)
 
     def _resumed(self, positions: dict[int, int], before: str | None) -> None:
         asked = self.kept
@@ -117,15 +132,15 @@ class Book:
 
     def _check_positions(self, positions: dict[int, int]) -> None:
         """As `from` says, at some moment since the command."""
-        for p, (partition, stable, truncations) in self._low.items():
-            if self.log.partitions[p] is not partition or partition.truncations != truncations or p in self._due:
+        for p, (partition, beginning, stable, truncations) in self._before.items():
+            if partition.truncations != truncations or p in self._due:
                 continue
             low, high = {
                 "latest": (stable, partition.stable),
-                "earliest": (self._first[p], partition.beginning),
+                "earliest": (beginning, partition.beginning),
             }.get(str(self._asked), (0, partition.highest + partition.end))
             if isinstance(self._asked, dict) and "last" in self._asked:
-                low = max(self._first[p], stable - self._asked["last"])
+                low = max(beginning, stable - self._asked["last"])
                 high = max(partition.beginning, partition.stable - self._asked["last"])
             assert low <= positions[p] <= high, f"partition {p} begins at {positions[p]}, not in {low}..{high}"
 
@@ -175,7 +190,7 @@ class Book:
         if due is None and message["topic_id"] == self.topic_id:
             assert p not in self.kept, "told twice"
         elif due is None:
-            self.kept, self._low, self._high = {}, {}, {}  # what a gap names counts as passed
+            self.kept, self._before, self._high = {}, {}, {}  # what a gap names counts as passed
             self.topic_id = message["topic_id"]
         else:
             assert message["from"] == due
@@ -209,7 +224,7 @@ class Book:
         self.live = True
         if not self.current or self._id_then != self.topic_id:
             return
-        for p, (partition, stable, truncations) in self._low.items():
+        for p, (partition, _, stable, truncations) in self._before.items():
             if partition.truncations == truncations:
                 assert self.start(p) >= stable, f"live at {p}/{self.start(p)}, before {stable}"
         late = [p for p, end in self._high.items() if self._last.get(p, -1) >= end]
@@ -226,7 +241,7 @@ class Book:
         history = "\n".join(self.history)
         assert self.state == OPEN, history
         assert self.current, f"nobody told it that the topic is another one\n{history}"
-        within_reach = all(each.truncations == truncations for each, _, truncations in self._low.values())
+        within_reach = all(each.partition.truncations == each.truncations for each in self._before.values())
         assert self.live or not within_reach, f"`live` never came\n{history}"
         assert not self._due, history
         for p, partition in enumerate(self.log.partitions):

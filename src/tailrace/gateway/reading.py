@@ -103,10 +103,10 @@ class Reading:
         self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
         self._snapshot: Lease | None = start.snapshot
-        self._held.readings.add(self)
+        self._held.readings[self] = None
         self._count_gaps(beginning.verdicts)
         if slow in (Slow.SKIP, Slow.CLOSE):
-            self._held.impatient.add(self)
+            self._held.impatient[self] = None
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self._rest_until = 0.0  # the earliest time of the next round
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
@@ -170,8 +170,8 @@ class Reading:
 
     def close(self) -> Positions:
         """Nothing of it is sent any more: the last positions."""
-        self._held.readings.discard(self)
-        self._held.impatient.discard(self)
+        self._held.readings.pop(self, None)
+        self._held.impatient.pop(self, None)
         self._topics.release(self._held)
         self._leave_snapshot()
         self._exhausted.set()

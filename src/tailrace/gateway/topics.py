@@ -43,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 class Held:
     """An open topic with what belongs to it here. `generation`: of its assignment; `lost`: partitions whose next
-    offset is gone; `impatient`: the readings that skip or close."""
+    offset is gone; `readings` in the order they came; `impatient`: those that skip or close."""
 
     __slots__ = ("description", "generation", "impatient", "lost", "missing_since", "open", "readings", "source")
 
@@ -54,8 +54,8 @@ class Held:
         self.source = source
         self.missing_since: float | None = None
         self.lost: set[int] = set()
-        self.readings: set[Reading] = set()
-        self.impatient: set[Reading] = set()
+        self.readings: dict[Reading, None] = {}
+        self.impatient: dict[Reading, None] = {}
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
