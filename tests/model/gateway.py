@@ -24,6 +24,8 @@ from tailrace.core.protocol import JSON
 from tailrace.core.session import Session, Terms
 from tailrace.disconnect import SLOW, Disconnect
 from tailrace.gateway.client import Client
+from tailrace.gateway.gate import Gate
+from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
@@ -52,7 +54,9 @@ class PlainConnection:
         if self.ending is None:
             with trio.CancelScope() as self._scope:
                 try:
-                    return await self._said.receive()
+                    said = await self._said.receive()
+                    if not self._scope.cancel_called:
+                        return said
                 except trio.EndOfChannel:
                     self.ending = self.ending or LOST
         raise Ended
@@ -93,6 +97,8 @@ class Gateway:
         self.topics = Topics(self.live, self.cluster, self.blocks, config)
         self.terms = Terms(Access(Exposure(config.topics)))
         self.limits = config.limits
+        self._publishing = Publishing(config, self.cluster)  # type: ignore[arg-type]  nobody publishes here
+        self._gate = Gate(config)
         self._pump = Pump(self.topics, receive, 1 << 40)
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -109,7 +115,7 @@ class Gateway:
                 self._nursery = nursery
 
     def admit(self, connection: PlainConnection, max_chases: int | None) -> None:
-        client = Client(Session(JSON, self.terms), self.topics, self.limits, max_chases)
+        client = Client(Session(JSON, self.terms), self.topics, self._publishing, self.limits, max_chases, self._gate)
         assert self._nursery is not None
         self._nursery.start_soon(connection.converse, client)
         self._loop.step()

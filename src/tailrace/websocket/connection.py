@@ -93,7 +93,9 @@ class Connection:
             assert self._websocket is not None
             with trio.CancelScope() as self._ended:
                 try:
-                    return await self._websocket.get_message()
+                    message = await self._websocket.get_message()
+                    if not self._ended.cancel_called:  # else it came together with the end, and is not answered
+                        return message
                 except ConnectionClosed as closed:
                     if closed.reason is None:  # its reader fell; what it raises cancels us, and is named in `fail`
                         await trio.sleep(CLOSE_SECONDS)
