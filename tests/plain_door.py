@@ -222,11 +222,15 @@ class House:
 
     async def produce(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> None:
         """Records at the partition's end, as the live consumer hands them over."""
+        await self._send.send(self.batch(topic, *values, partition=partition, key=key))
+        await wait_all_tasks_blocked()
+
+    def batch(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> Batch:
+        """Such records, not handed over."""
         end = self.kafka.ends_of[topic][partition]
         records = [PlainRecord(topic, partition, end + at, value, key) for at, value in enumerate(values)]
         self.kafka.ends_of[topic][partition] += len(values)
-        await self._send.send(Batch(records={topic: records}, generation={topic: self.kafka.assigned[topic]}))
-        await wait_all_tasks_blocked()
+        return Batch(records={topic: records}, generation={topic: self.kafka.assigned[topic]})
 
 
 @contextlib.asynccontextmanager
@@ -238,6 +242,7 @@ async def house(
     auth: Auth | None = None,
     rules: tuple[Rule, ...] = (),
     origins: tuple[str, ...] = (),
+    listen: Listen | None = None,
     **ends: list[int],
 ) -> AsyncIterator[House]:
     """ends: of each topic's partitions. All of them are exposed, and `gone`, which does not exist. publish: for
@@ -248,7 +253,7 @@ async def house(
         publish=publish or Publish(),
         auth=auth or Auth(),
         rules=rules,
-        listen=Listen(origins=origins),
+        listen=listen or Listen(origins=origins),
     )
     async with trio.open_nursery() as nursery:
         place = House(PlainKafka(ends), config, nursery, limit)

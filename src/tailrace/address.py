@@ -28,3 +28,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """An address or a network in CIDR form ("10.0.0.0/8"). Raises ValueError."""
+    try:
+        return ipaddress.ip_network(written, strict=False)
+    except ValueError:
+        raise ValueError(f'"{written}" is neither an address nor a network: like "10.0.0.7" or "10.0.0.0/8"') from None

@@ -86,6 +86,10 @@ class Limits(Section, frozen=True):
     ping_interval: Seconds | None = 25.0
     pong_timeout: Seconds | None = 8.0
     commands_per_second: Count | None = 100
+    frames_per_second: Count | None = 1000
+    bytes_per_second: Size | None = 4 * 2**20
+    handshakes: Count | None = 4096
+    connections_per_address: Count | None = None
 
 
 class Auth(Section, frozen=True):

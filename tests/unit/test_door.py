@@ -64,7 +64,7 @@ async def test_no_room() -> None:
             async with place.knock(handshake()) as raw:
                 status, head, body = await answered(raw)
             assert (status, body["code"]) == (503, "full")
-            assert "retry-after: 2" in head
+            assert "retry-after: " in head
         async with place.visit():
             pass
 
@@ -136,8 +136,11 @@ async def test_many_who_ask_at_once_share_the_questions() -> None:
                 told.append((await raw.message())["positions"])
                 await trio.sleep_forever()
 
-        for _ in range(100):
-            nursery.start_soon(stream)
+        with place.kafka.hold():
+            for _ in range(100):
+                nursery.start_soon(stream)
+            await until(lambda: len(place.door.admission.newcomers) == 100)
+            await wait_all_tasks_blocked()
         await until(lambda: len(told) == 100)
         assert told == [{"0": 3, "1": 4}] * 100
         assert place.users("orders") == 100

@@ -6,7 +6,7 @@ A check takes the configuration and the paths that were written down, and yields
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from tailrace.address import is_loopback, split_address
+from tailrace.address import is_loopback, network, split_address
 from tailrace.config import Config
 from tailrace.configuration.setting import Path
 
@@ -61,10 +61,19 @@ def keep_alive(config: Config, written: Collection[Path]) -> Iterator[Finding]:
         yield ("limits", "pong_timeout"), "must be shorter than limits.ping_interval"
 
 
+def proxies(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """A proxy that is not an address would be trusted by nobody, and what it forwards be taken for its own."""
+    for each in config.listen.trusted_proxies:
+        try:
+            network(each)
+        except ValueError as error:
+            yield ("listen", "trusted_proxies"), str(error)
+
+
 def brokers(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """Only for commands that connect to a Kafka of the user's."""
     if not config.kafka.get("bootstrap.servers"):
         yield ("kafka", "bootstrap.servers"), "missing: --kafka HOST:PORT says where Kafka is"
 
 
-ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, keep_alive)
+ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, keep_alive, proxies)

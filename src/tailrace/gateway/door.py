@@ -19,6 +19,7 @@ from tailrace.core.protocol import Codec, Format, StreamRequest, parse_stream_ta
 from tailrace.core.session import Session, Terms
 from tailrace.core.stream_target import PATH
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.admission import Admission, Heard, Newcomer
 from tailrace.gateway.client import Client
 from tailrace.gateway.dismissed import Dismissed
 from tailrace.gateway.echo import PATH as ECHO_PATH
@@ -37,6 +38,7 @@ from tailrace.http.refusal import (
     NOT_FOUND,
     ORIGIN_NOT_ALLOWED,
     UNAUTHENTICATED,
+    Refusal,
     Refused,
     refusal_for,
 )
@@ -52,7 +54,7 @@ from tailrace.websocket.secure import SecureOutlet
 Accepted = trio.SocketStream | TlsStream
 
 CODECS = {codec.name: codec for codec in (JSON_CODEC, MSGPACK_CODEC)}
-RETRY_SECONDS = 2  # suggested while Kafka does not answer, the gateway drains or is full
+RETRY_SECONDS = 2  # suggested while Kafka does not answer, or the gateway drains
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +86,7 @@ class Door:
         self._page = page
         self._limit = limit
         self._inside = 0
+        self.admission = Admission(config)
         self._echo = echo_enabled()
         self._certificates = certificates
         self.connections: dict[Connection, Client | StreamClient | EchoClient] = {}
@@ -91,56 +94,69 @@ class Door:
 
     async def handle(self, transport: trio.SocketStream) -> None:
         """Serve one socket and close it."""
+        newcomer = self.admission.arrive(remote_of(transport.socket))
+        if isinstance(newcomer, Refusal):
+            self._topics.counts.refused[newcomer.code] += 1
+            await self.admission.send_away(transport, newcomer)
+            return
         self._inside += 1
         stream: Accepted | None = transport
         try:
             if self._certificates is not None:
-                stream = await secured(transport, self._certificates, self._config.limits.handshake_timeout or 1e9)
-            visit = None if stream is None else await self._receive(stream)
+                stream = None
+                with newcomer.waited_for():
+                    stream = await secured(transport, self._certificates, self._config.limits.handshake_timeout or 1e9)
+            visit = None if stream is None else await self._receive(stream, newcomer)
             if stream is not None and visit is not None:
-                await self._converse(stream, visit)
+                await self._converse(stream, visit, newcomer)
         except Exception:  # noqa: BLE001  costs this connection, not the gateway
             _log.exception("a connection failed, by a fault of ours")
         finally:
             self._inside -= 1
+            newcomer.left()
             await trio.aclose_forcefully(stream or transport)
 
-    async def _receive(self, stream: Accepted) -> "Visit | None":
+    async def _receive(self, stream: Accepted, newcomer: Newcomer) -> "Visit | None":
         """The conversation that is asked for; None when the request has been answered, or nobody is there.
 
         The head is forgotten on the way out: a conversation may last for days, and need not keep 2 KiB of cookies.
         """
         head_only = False
         try:
-            head = await read_head(stream, self._config.limits.handshake_timeout or 1e9)
+            head = await read_head(Heard(stream, newcomer), self._config.limits.handshake_timeout or 1e9)
+            newcomer.came_for(head)
             head_only = head.method == "HEAD"
             if head.path == "/ws":
-                return await self._multiplexed(stream, head, self._admit(head))
+                return await self._multiplexed(stream, head, self._admit(head, newcomer))
             if head.path == ECHO_PATH and self._echo:
-                asked = self._admit(head)
+                asked = self._admit(head, newcomer)
                 return Visit(head.path, behind(stream, head), echo_guard(), asked.answer(None), EchoClient())
             if head.path.startswith(PATH):
-                return await self._single(stream, head, self._admit(head))
+                visit = await self._single(stream, head, self._admit(head, newcomer))
+                await newcomer.turn()  # all who waited for the same answer of Kafka's have it in the same moment
+                return visit
             answer = None if self._page is None else self._page.answer(head)
             if answer is None:
                 raise Refused(NOT_FOUND)
+            newcomer.settled()
             await send_answer(stream, answer, head_only=head_only)
         except (NoRequest, Gone):
             pass
         except Refused as refused:
             self._topics.counts.refused[refused.refusal.code] += 1
+            newcomer.settled()
             await send_answer(stream, refusal_answer(refused.refusal), head_only=head_only)
         return None
 
-    def _admit(self, head: Head) -> Upgrade:
+    def _admit(self, head: Head, newcomer: Newcomer) -> Upgrade:
         """A correct handshake from an origin that may; raises Refused."""
         asked = upgrade(head)
-        if not origin_allowed(head.values(b"origin"), head.value(b"host"), self._config.listen.origins):
+        if not origin_allowed(head.values(b"origin"), newcomer.host(head), self._config.listen.origins):
             raise Refused(ORIGIN_NOT_ALLOWED)
         if self.draining:
             raise Refused(DRAINING.after(RETRY_SECONDS))
         if self._inside > self._limit:
-            raise Refused(FULL.after(RETRY_SECONDS))
+            raise Refused(FULL.after(self.admission.retry_seconds()))
         return asked
 
     async def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
@@ -215,10 +231,11 @@ class Door:
         except KafkaUnavailable as error:
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, str(error)).after(RETRY_SECONDS)) from None
 
-    async def _converse(self, stream: Accepted, visit: "Visit") -> None:
-        client, remote = visit.client, remote_of(stream.socket)
+    async def _converse(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> None:
+        client, remote = visit.client, newcomer.address
 
         async def talk(connection: Connection) -> None:
+            newcomer.settled()
             self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
             if not isinstance(client, Dismissed):  # it is gone as soon as it has come
                 self.connections[connection] = client

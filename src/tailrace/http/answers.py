@@ -80,9 +80,14 @@ def _default_headers(answer: Answer) -> list[tuple[str, str]]:
 
 async def send_answer(stream: trio.abc.Stream, answer: Answer, *, head_only: bool = False) -> None:
     """Write the answer and close the stream, in at most 7 s. Raises nothing for what the client or network does."""
+    await send_rendered(stream, render(answer, head_only=head_only))
+
+
+async def send_rendered(stream: trio.abc.Stream, rendered: bytes) -> None:
+    """The same for an answer as it goes on the wire."""
     try:
         with trio.move_on_after(_SEND_SECONDS) as sending:
-            await stream.send_all(render(answer, head_only=head_only))
+            await stream.send_all(rendered)
         if not sending.cancelled_caught:
             await linger(stream)
     except (trio.BrokenResourceError, trio.ClosedResourceError):

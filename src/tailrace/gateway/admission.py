@@ -1,0 +1,225 @@
+"""Who may come to the door, and when his handshake is worked on: ten thousand who come at once must neither starve
+those who are connected nor wait in a heap until all of them time out.
+
+Rules: work on handshakes is done in turns, first come first served, a turn every ROUNDS rounds of the event loop, so
+that a fan-out is never behind more than one of them. At most `limits.handshakes` newcomers are inside; the next is told
+at once when to come back, each at a time of his own. Who keeps us waiting for his request gives way: when it is full,
+the one who has kept us waiting longest is let go, so that silent strangers do not close the door to others.
+`limits.connections_per_address` counts from the first byte on, or from the head where a trusted proxy forwards it.
+"""
+
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import structlog
+import trio
+
+from tailrace.config import Config
+from tailrace.core.crowd import Crowd
+from tailrace.http.answers import refusal_answer, render, send_rendered
+from tailrace.http.forwarded import Proxies, subscriber
+from tailrace.http.head import Head
+from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
+
+# A handshake is about six steps in as many rounds, 0.7 ms in all: with a turn in every round all six of different
+# handshakes come together in each, with a turn in every fourth one or two.
+ROUNDS = 4
+PATIENCE_SECONDS = 1.0  # for a request while others wait outside: a round trip, and a lost packet sent again
+LOOKED_AT = 16  # of those inside, for one who keeps us waiting
+AWAY = 1024  # who are being told to come back at the same time; the next are told nothing
+RETRY_SECONDS = (2, 10)  # at least so long as the newcomers inside take, and spread
+
+_log = structlog.get_logger(__name__)
+
+TOO_MANY = RATE_LIMITED.because("too many connections from this address")
+CROWDED = FULL.because("too many newcomers at the moment")
+
+
+class AdmissionStatistics(msgspec.Struct, frozen=True):
+    """A moment: newcomers inside, those of them that wait for a turn, those being told to come back, addresses that
+    have connections (0: not counted). Since the start: let go since they kept us waiting, sent away by reason."""
+
+    inside: int
+    waiting: int
+    leaving: int
+    addresses: int
+    let_go: int
+    sent_away: dict[str, int]
+
+
+class Turns:
+    """One every `rounds` rounds of the event loop, first come first served."""
+
+    __slots__ = ("_free", "_line", "_rounds", "_running")
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._free = True
+        self._running = False
+        self._line = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    async def take(self) -> None:
+        """Wait for a turn; no wait while nobody else wants one."""
+        if not self._running:
+            self._running = True
+            trio.lowlevel.spawn_system_task(self._count_rounds)
+        if self._free:
+            self._free = False
+        else:
+            await self._line.park()
+
+    async def _count_rounds(self) -> None:
+        while True:
+            for _ in range(self._rounds):
+                await trio.lowlevel.checkpoint()
+            if not self._line.unpark(count=1):
+                self._free, self._running = True, False
+                return
+
+
+class Newcomer:
+    """One who has come, until he is let in or answered. address: the peer's, or whom a trusted proxy forwards."""
+
+    __slots__ = ("_admission", "_counted", "_scope", "_since", "_waits", "address", "peer")
+
+    def __init__(self, admission: "Admission", peer: str, counted: bool) -> None:
+        self._admission = admission
+        self._counted = counted
+        self._scope: trio.CancelScope | None = None
+        self._since: float | None = None
+        self._waits = False
+        self.peer = self.address = peer
+
+    def keeps_waiting(self, now: float) -> bool:
+        """For longer than one who waits outside should have to."""
+        return self._waits and self._since is not None and now - self._since > PATIENCE_SECONDS
+
+    def let_go(self) -> None:
+        """He has kept us waiting."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    @contextlib.contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """It is his turn to say something, which may end early: when there is no room for such."""
+        if self._since is None:
+            self._since = trio.current_time()
+        self._waits = True
+        try:
+            with trio.CancelScope() as self._scope:
+                yield
+        finally:
+            self._scope, self._waits = None, False
+
+    def came_for(self, head: Head) -> None:
+        """Where he comes from, by his request. Raises Refused."""
+        self.address = self._admission.proxies.client(self.peer, head.tokens(b"x-forwarded-for"))
+        if not self._counted:
+            if not self._admission.crowd.enter(subscriber(self.address)):
+                raise Refused(TOO_MANY.after(self._admission.retry_seconds()))
+            self._counted = True
+
+    def host(self, head: Head) -> str | None:
+        """The host he asked for."""
+        forwarded = head.tokens(b"x-forwarded-host")
+        return self._admission.proxies.host(self.peer, forwarded, head.value(b"host"))
+
+    async def turn(self) -> None:
+        """Wait until his handshake may be worked on."""
+        await self._admission.turns.take()
+
+    def settled(self) -> None:
+        """He is let in, or his answer is on its way: he is a newcomer no more."""
+        self._admission.newcomers.pop(self, None)
+
+    def left(self) -> None:
+        """His connection has ended."""
+        self.settled()
+        if self._counted:
+            self._counted = False
+            self._admission.crowd.leave(subscriber(self.address))
+
+
+class Heard(trio.abc.ReceiveStream):
+    """What a newcomer says, a turn for each piece: parsing is work."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream, newcomer: Newcomer) -> None:
+        self._stream = stream
+        self._newcomer = newcomer
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data: bytes | bytearray | None = None
+        with self._newcomer.waited_for():
+            data = await self._stream.receive_some(max_bytes)
+        if data is None:
+            raise trio.BrokenResourceError("kept us waiting")
+        await self._newcomer.turn()
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Admission:
+    """Of one gateway. newcomers: in the order they came."""
+
+    def __init__(self, config: Config) -> None:
+        self._most = config.limits.handshakes
+        self._answers = config.listen.tls_certificate is None  # a plain answer says nothing to one who speaks TLS
+        self._leaving = 0
+        self._let_go = 0
+        self._sent_away: Counter[str] = Counter()
+        self.proxies = Proxies(config.listen.trusted_proxies)
+        self.crowd = Crowd(config.limits.connections_per_address)
+        self.newcomers: dict[Newcomer, None] = {}
+        self.turns = Turns(ROUNDS)
+
+    def statistics(self) -> AdmissionStatistics:
+        """As of now."""
+        return AdmissionStatistics(
+            len(self.newcomers), len(self.turns), self._leaving, len(self.crowd), self._let_go, dict(self._sent_away)
+        )
+
+    def arrive(self, peer: str) -> Newcomer | Refusal:
+        """One more has come: let him say what he wants, or send him away."""
+        if self._most is not None and len(self.newcomers) >= self._most and not self._make_room():
+            return CROWDED
+        counted = not self.proxies.trusts(peer)
+        if counted and not self.crowd.enter(subscriber(peer)):
+            return TOO_MANY
+        newcomer = Newcomer(self, peer, counted)
+        self.newcomers[newcomer] = None
+        return newcomer
+
+    def _make_room(self) -> bool:
+        """Let the first go who keeps us waiting; whether there was one."""
+        now = trio.current_time()
+        for _, newcomer in zip(range(LOOKED_AT), self.newcomers, strict=False):
+            if newcomer.keeps_waiting(now):
+                newcomer.let_go()
+                newcomer.settled()
+                self._let_go += 1
+                return True
+        return False
+
+    def retry_seconds(self) -> int:
+        """A time of his own for each who is told to come back."""
+        return random.randint(*RETRY_SECONDS)
+
+    async def send_away(self, transport: trio.SocketStream, refusal: Refusal) -> None:
+        """Say so, without having read anything, and close; who is one too many even for that is told nothing."""
+        self._sent_away[refusal.code] += 1
+        if not self._answers or self._leaving >= AWAY:
+            await trio.aclose_forcefully(transport)
+            return
+        self._leaving += 1
+        try:
+            await send_rendered(transport, render(refusal_answer(refusal.after(self.retry_seconds()))))
+        finally:
+            self._leaving -= 1
