@@ -1,4 +1,4 @@
-"""The drain on a made-up clock, readiness, and the addresses. The whole tree runs in tests/integration."""
+"""The drain on a made-up clock, and the addresses. The whole tree runs in tests/integration."""
 
 import resource
 from typing import Any
@@ -16,10 +16,8 @@ from tailrace.gateway.server import (
     drain,
     listen,
     raise_descriptor_limit,
-    readiness,
     times,
 )
-from tailrace.http.admin import Readiness
 from tailrace.websocket.keepalive import Times
 
 
@@ -101,25 +99,6 @@ async def test_a_drain_tells_those_who_came_in_meanwhile(autojump_clock: MockClo
 
 async def test_a_drain_of_nobody() -> None:
     await drain(FakeDoor(), 30.0)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("draining", "ready", "found"),
-    [
-        (False, True, Readiness(True, "")),
-        (False, False, Readiness(False, "no broker")),
-        (True, True, Readiness(False, "draining")),
-        (True, False, Readiness(False, "draining")),
-    ],
-)
-def test_readiness(draining: bool, ready: bool, found: Readiness) -> None:
-    class Health:
-        pass
-
-    door, health = FakeDoor(), Health()
-    door.draining = draining
-    health.ready, health.reason = ready, "" if ready else "no broker"  # type: ignore[attr-defined]
-    assert readiness(door, health) == found  # type: ignore[arg-type]
 
 
 def test_the_clocks_of_keep_alive() -> None:

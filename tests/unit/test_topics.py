@@ -117,10 +117,24 @@ async def test_batches_of_another_assignment_are_dropped(generation: int | None)
 async def test_troubles_are_logged_once_each() -> None:
     async with house(orders=[0]) as place:
         await place.topics.start("orders", LATEST, VALUE)
-        faults = [Fault("orders", 0, "TOPIC_AUTHORIZATION_FAILED", "no"), Fault("unheard", 0, "_FAIL", "")]
+        faults = [Fault("orders", 0, "UNKNOWN_LEADER_EPOCH", "no"), Fault("unheard", 0, "_FAIL", "")]
         with capture_logs() as log:
             place.topics.arrived(Batch({}, [], faults, dict(place.kafka.assigned)))
-        assert [(entry["topic"], entry["error"]) for entry in log] == [("orders", "TOPIC_AUTHORIZATION_FAILED")]
+        assert [(entry["topic"], entry["error"]) for entry in log] == [("orders", "UNKNOWN_LEADER_EPOCH")]
+
+
+async def test_a_refusal_is_logged_once_and_lasts_until_something_arrives() -> None:
+    """librdkafka tries again and again, and is refused each time."""
+    async with house(orders=[0]) as place:
+        await place.topics.start("orders", LATEST, VALUE)
+        fault = Fault("orders", 0, "TOPIC_AUTHORIZATION_FAILED", "no")
+        with capture_logs() as log:
+            for _ in range(20):
+                place.topics.arrived(Batch({}, [], [fault], dict(place.kafka.assigned)))
+        assert [entry["event"] for entry in log] == ["cannot be read"]
+        assert held(place, "orders").refused == "our credentials are not allowed to (no)"
+        place.topics.arrived(Batch({}, [("orders", 0, 0)], [], dict(place.kafka.assigned)))
+        assert held(place, "orders").refused == ""
 
 
 async def test_too_much_that_waits_pauses_the_topic() -> None:

@@ -32,6 +32,11 @@ class Exposure:
         """The names given in full, in order: what can be looked at before a client asks."""
         return tuple(self._exact)
 
+    @property
+    def has_patterns(self) -> bool:
+        """Clients may name topics that nobody has named here."""
+        return bool(self._patterns)
+
     def find(self, name: str) -> Topic | None:
         """How the topic `name` is exposed, or None when it is not."""
         exact = self._exact.get(name)

@@ -154,6 +154,7 @@ def _catchup(parts: Parts, snapshot: Snapshot) -> None:
 def _kafka(parts: Parts, snapshot: Snapshot) -> None:
     told = parts.lag.kafka
     snapshot.put("tailrace_kafka_ready", parts.health.ready)
+    snapshot.put("tailrace_kafka_unreadable_partitions", parts.survey.leaderless)
     snapshot.put("tailrace_kafka_brokers_up", told.brokers_up)
     snapshot.put("tailrace_kafka_throttle_seconds", told.throttle_seconds)
     snapshot.put("tailrace_kafka_received_bytes_total", told.received_bytes)

@@ -8,6 +8,7 @@ from tailrace.gateway.door import Door
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.topics import Topics
 from tailrace.kafka.health import Health
+from tailrace.kafka.survey import Survey
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     topics: Topics
     blocks: Blocks
     health: Health
+    survey: Survey
     lag: Lag
 
     def statistics(self) -> Statistics:

@@ -7,7 +7,8 @@
      ├── Snapshots.run         building snapshots, a consumer for each that is being built
      ├── Tending.run           open topics: new partitions, deleted ones, lost offsets, unused ones
      ├── Publishing.run        what clients publish; from the first on a producer and its poll thread
-     ├── Health.run            readiness
+     ├── Health.run            whether a broker answers
+     ├── Survey.run            which of the wanted topics can be read
      ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
      ├── ServiceManager.watch  systemd's watchdog
@@ -43,17 +44,19 @@ from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
+from tailrace.gateway.ready import readiness, wanted
 from tailrace.gateway.roster import connections
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
-from tailrace.http.admin import Readiness, Routes, livez, readyz, serve_admin
+from tailrace.http.admin import Routes, livez, readyz, serve_admin
 from tailrace.http.static import StaticFiles
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
+from tailrace.kafka.survey import Survey
 from tailrace.tls.certificates import Certificates
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
@@ -109,7 +112,8 @@ async def serve(
     publishing = Publishing(config, cluster)
     certificates = certificates_of(config.listen)
     door = Door(config, topics, publishing, page, limit, gate, certificates)
-    parts = Parts(config, door, topics, blocks, health, lag)
+    survey = Survey(cluster, lambda: wanted(topics))
+    parts = Parts(config, door, topics, blocks, health, survey, lag)
     manager = ServiceManager()
     inherited = public is not None
     public = public or await listen(config.listen.address)
@@ -123,11 +127,12 @@ async def serve(
         gateway.start_soon(Tending(topics, config.limits.slow_bytes).run)
         gateway.start_soon(publishing.run)
         gateway.start_soon(health.run)
+        gateway.start_soon(survey.run)
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
         await gateway.start(reload_on_hangup, {} if certificates is None else {"certificates": certificates.reload})
-        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(door, health))}
+        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(parts))}
         routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}
         if admin is not None:
             gateway.start_soon(admin, routes)
@@ -178,13 +183,6 @@ async def drain(door: Door, timeout: float) -> None:
         for connection in list(door.connections):  # those that came in while the door was closing
             connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
         await trio.sleep(SPREAD_SECONDS)
-
-
-def readiness(door: Door, health: Health) -> Readiness:
-    """Whether clients should be sent here."""
-    if door.draining:
-        return Readiness(False, "draining")
-    return Readiness(health.ready, health.reason)
 
 
 def certificates_of(listen: Listen) -> Certificates | None:

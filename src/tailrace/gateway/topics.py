@@ -29,6 +29,7 @@ from tailrace.kafka.batch import Batch, Fault
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.live import LiveConsumer
 from tailrace.kafka.topic import TopicDescription
+from tailrace.kafka.trouble import NOT_ALLOWED, Trouble, in_words
 
 if TYPE_CHECKING:
     from tailrace.gateway.reading import Reading
@@ -43,9 +44,20 @@ _log = structlog.get_logger(__name__)
 
 class Held:
     """An open topic with what belongs to it here. `generation`: of its assignment; `lost`: partitions whose next
-    offset is gone; `readings` in the order they came; `impatient`: those that skip or close."""
+    offset is gone; `readings` in the order they came; `impatient`: those that skip or close; `refused`: why a broker
+    does not let us read it, or empty."""
 
-    __slots__ = ("description", "generation", "impatient", "lost", "missing_since", "open", "readings", "source")
+    __slots__ = (
+        "description",
+        "generation",
+        "impatient",
+        "lost",
+        "missing_since",
+        "open",
+        "readings",
+        "refused",
+        "source",
+    )
 
     def __init__(self, description: TopicDescription, open: OpenTopic, generation: int, source: Source) -> None:
         self.description = description
@@ -54,6 +66,7 @@ class Held:
         self.source = source
         self.missing_since: float | None = None
         self.lost: set[int] = set()
+        self.refused = ""
         self.readings: dict[Reading, None] = {}
         self.impatient: dict[Reading, None] = {}
 
@@ -79,7 +92,7 @@ class Topics:
         self.snapshots = Snapshots(config.kafka, config.catchup)
         self.counts = Counts(config.admin.metrics_topics)
         self._beginnings = Beginnings(cluster)
-        self._exposure = Exposure(config.topics)
+        self.exposure = Exposure(config.topics)
         self._max_record_bytes = config.limits.max_record_bytes
         self._held: dict[str, Held] = {}
         self._openings: dict[str, Once[Held]] = {}
@@ -129,7 +142,7 @@ class Topics:
             return None
         tail = held.open.tail(format)
         seq, place = tail.end, tail.positions  # the ends are listed later: of nothing before is the newest wanted
-        exposed = self._exposure.find(held.open.name)
+        exposed = self.exposure.find(held.open.name)
         beginning = await self._beginnings.find(held.description, from_, exposed.replay if exposed else True)
         if not self._is_current(held, tail) or beginning.topic_id != held.description.topic_id:
             return None
@@ -207,7 +220,7 @@ class Topics:
 
     def read_from(self, name: str, positions: dict[int, int]) -> tuple[OpenTopic, int, Source]:
         """Begin to read a topic at these offsets: tails of its own, a generation of the assignment, a source."""
-        exposed = self._exposure.find(name)
+        exposed = self.exposure.find(name)
         encoder = Encoder(name, exposed.value if exposed else "auto", self._max_record_bytes)
         generation = self.live.assign(name, positions)
         opened = OpenTopic(name, encoder, positions, self.counts.topic(name))
@@ -240,6 +253,7 @@ class Topics:
         for name in {**batch.records, **ends}:
             held = self._held.get(name)
             if held is not None and held.generation == batch.generation.get(name):
+                held.refused = ""
                 held.open.accept(batch.records.get(name, []), ends.get(name, ()))
                 self.due[held.open] = None
                 self.regulate(held.open)
@@ -258,8 +272,18 @@ class Topics:
         held = self._held.get(fault.topic)
         if held is None or generation != held.generation:
             return
+        if fault.name in NOT_ALLOWED:
+            self._refused(held, fault)
+            return
         _log.warning(
             "trouble with a topic", topic=fault.topic, partition=fault.partition, error=fault.name, text=fault.text
         )
         if fault.name == "_AUTO_OFFSET_RESET":
             held.lost.add(fault.partition)
+
+    def _refused(self, held: Held, fault: Fault) -> None:
+        """Told again and again, at every attempt; logged once."""
+        reason = in_words([Trouble(fault.name, fault.text)])
+        if held.refused != reason:
+            _log.warning("cannot be read", topic=fault.topic, reason=reason)
+        held.refused = reason

@@ -10,7 +10,7 @@ librdkafka's mock cluster has no controller, to which all `describe_*` requests 
 
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from enum import Enum
 from typing import Any, TypeVar
@@ -28,8 +28,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, tho
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.kafka import settings, topic
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.survey import Readable
 from tailrace.kafka.topic import Change, TopicDescription
-from tailrace.kafka.trouble import NO_SUCH_TOPIC, Trouble, in_words, trouble
+from tailrace.kafka.trouble import NO_SUCH_TOPIC, NO_TOPIC, NOT_ALLOWED, Trouble, in_words, trouble
 
 T = TypeVar("T")
 
@@ -125,6 +126,14 @@ class Cluster:
         found = await _settled(lambda: _offsets(self._send(name, numbers, spec, IsolationLevel.READ_COMMITTED)))
         return {partition: _told(offset, _NOTHING) for partition, offset in found.items()}
 
+    async def survey(self, names: Collection[str]) -> dict[str, Readable]:
+        """Of each topic whether and how far it can be read now. Raises `KafkaUnavailable`."""
+        wanted = [name for name in names if topic.is_legal(name)]
+        if not await self._can_describe():
+            return {name: _readable_by(await self._metadata(name), name) for name in wanted}
+        described = self._admin.describe_topics(TopicCollection(wanted), request_timeout=_REQUEST_SECONDS)
+        return {name: await _readable(described[name]) for name in wanted}
+
     async def topics(self) -> frozenset[str]:
         """The names of all topics that our credentials may see. Raises `KafkaUnavailable`."""
         return frozenset((await self._metadata(None)).topics)
@@ -213,6 +222,30 @@ def _told(offset: int, lowest: int = 0) -> int:
 def _check_name(name: str) -> None:
     if not topic.is_legal(name):
         raise UnknownTopic(f"{name!r} is not a topic name")
+
+
+async def _readable(description: Future[Any]) -> Readable:
+    try:
+        found = await _answer(description)
+    except UnknownTopic:
+        return Readable(refused=_refused(description))
+    leaderless = (each.id for each in found.partitions if each.leader is None or each.leader.id < 0)
+    return Readable(len(found.partitions), tuple(sorted(leaderless)))
+
+
+def _refused(description: Future[Any]) -> str:
+    """Why a topic is none for us: the answer that `UnknownTopic` stands for."""
+    error = description.exception()
+    return in_words([trouble(error)]) if error is not None and trouble(error).name in NOT_ALLOWED else NO_TOPIC
+
+
+def _readable_by(metadata: ClusterMetadata, name: str) -> Readable:
+    found = metadata.topics[name]
+    if found.error is not None:
+        what = trouble(found.error)
+        return Readable(refused=in_words([what]) if what.name in NOT_ALLOWED else NO_TOPIC)
+    leaderless = (each.id for each in found.partitions.values() if each.leader < 0)
+    return Readable(len(found.partitions), tuple(sorted(leaderless)))
 
 
 async def _described(description: Future[Any], policy: Future[Any] | None) -> TopicDescription | None:

@@ -24,6 +24,9 @@ NO_SUCH_TOPIC = frozenset(
 (`TOPIC_EXCEPTION`: no topic can have that name).
 """
 
+NOT_ALLOWED = frozenset({"CLUSTER_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"})
+NO_TOPIC = "there is no such topic"
+
 _UNREACHABLE = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "REQUEST_TIMED_OUT"})
 
 # Ordered: behind "no broker answers" there is often a cause that says more, and it wins.
@@ -34,7 +37,7 @@ _WORDS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (frozenset({"_SSL"}), "TLS with the broker failed"),
     (frozenset({"_RESOLVE"}), "the broker's name cannot be resolved"),
-    (frozenset({"CLUSTER_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"}), "our credentials are not allowed to"),
+    (NOT_ALLOWED, "our credentials are not allowed to"),
     (_UNREACHABLE, "no broker answers"),
 )
 
