@@ -108,6 +108,17 @@ class Session:
         self._held.append(data)
         return []
 
+    def too_fast(self, data: str | bytes) -> list[Action]:
+        """A whole message of a client that has sent too many for too long: refused, whatever it is."""
+        if self._phase is not _Phase.TALKING or isinstance(data, str) is not self.codec.text:
+            return self.receive(data)
+        try:
+            command = self.codec.decode(data)
+        except CommandError as error:
+            return self._answer(ErrorMessage.of(error))
+        refused = CommandError(ErrorCode.RATE_LIMITED, "too many commands", command.id, _EVENTS[type(command)])
+        return self._answer(ErrorMessage.of(refused))
+
     @property
     def held(self) -> int:
         """How many messages wait for the outcome of an `auth`: whoever reads the client stops at a bound of its own."""

@@ -4,6 +4,8 @@ The task that reads the client never waits for Kafka: what takes time runs in a 
 client no longer wants it. A client that asks faster than it reads is read no further until it has (`Outlet.room`).
 """
 
+from functools import partial
+
 import trio
 
 from tailrace import __version__
@@ -18,6 +20,7 @@ from tailrace.core.commands import Publish, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import ErrorMessage, Message, Welcome
+from tailrace.core.pace import CommandPace
 from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import SHUTDOWN, TOKEN_EXPIRED, Disconnect
@@ -46,6 +49,7 @@ class Client:
         "_limits",
         "_max_chases",
         "_opening",
+        "_pace",
         "_publisher",
         "_publishing",
         "_readings",
@@ -65,6 +69,7 @@ class Client:
         self._session = session
         self._publishing = publishing
         self._publisher: Publisher | None = None
+        self._pace: CommandPace | None = None  # from the first command on
         self._gate = gate
         self._judged: trio.Event | None = None  # set when the outcome of the `auth` under way is known
         self._cut: list[tuple[Ticket, Positions]] = []  # where subscriptions stood when they were cut off
@@ -86,7 +91,7 @@ class Client:
         self._say([self._welcome()])
         try:
             while True:
-                self._act(self._session.receive(await connection.receive()))
+                self._act(await self._heard(await connection.receive()))
                 await connection.outlet.room()
                 if self._publisher is not None and self._publisher.full:
                     await connection.pause(self._publisher.room)
@@ -95,6 +100,18 @@ class Client:
         except Ended:
             if self._publisher is not None and connection.ending in (SHUTDOWN, TOKEN_EXPIRED):
                 await self._publisher.settled()  # the drain and `publish.timeout` bound it
+
+    async def _heard(self, data: str | bytes) -> list[Action]:
+        """What its session makes of a message, in the time that is allowed for one."""
+        now = trio.current_time()
+        if self._pace is None:
+            self._pace = CommandPace(self._limits.commands_per_second, now)
+        wait = self._pace.take(now)
+        if wait:
+            self._topics.counts.throttled["commands"] += 1
+            await self._connection.pause(partial(trio.sleep, wait))
+        lasts = self._pace.lasts(now + wait)
+        return self._session.too_fast(data) if lasts else self._session.receive(data)
 
     def _welcome(self) -> Welcome:
         ping = self._limits.ping_interval

@@ -37,7 +37,7 @@ class Traffic:
 
 class Counts:
     """Of a gateway. handshakes: by endpoint; refused: handshakes by code; closed: by (code, reason); commands_refused:
-    by error code; slow: by policy."""
+    by error code; slow: by policy; throttled: waits of clients that were too fast, by what they sent."""
 
     def __init__(self, max_topics: int = 200) -> None:
         self._max_topics = max_topics
@@ -47,6 +47,7 @@ class Counts:
         self.closed: Counter[tuple[str, str]] = Counter()
         self.commands_refused: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
+        self.throttled: Counter[str] = Counter()
         self.loop_delay = Histogram(LOOP_SECONDS)
 
     def label(self, topic: str) -> str:

@@ -13,6 +13,7 @@ import trio
 from tailrace import disconnect
 from tailrace.config import Config
 from tailrace.core.claims import Principal
+from tailrace.core.pace import Incoming, IncomingRates
 from tailrace.core.protocol import JSON as JSON_CODEC
 from tailrace.core.protocol import MSGPACK as MSGPACK_CODEC
 from tailrace.core.protocol import Codec, Format, StreamRequest, parse_stream_target
@@ -87,6 +88,7 @@ class Door:
         self._limit = limit
         self._inside = 0
         self.admission = Admission(config)
+        self._rates = IncomingRates(config.limits.frames_per_second, config.limits.bytes_per_second)
         self._echo = echo_enabled()
         self._certificates = certificates
         self.connections: dict[Connection, Client | StreamClient | EchoClient] = {}
@@ -115,6 +117,9 @@ class Door:
             self._inside -= 1
             newcomer.left()
             await trio.aclose_forcefully(stream or transport)
+
+    def _throttled(self) -> None:
+        self._topics.counts.throttled["frames"] += 1
 
     async def _receive(self, stream: Accepted, newcomer: Newcomer) -> "Visit | None":
         """The conversation that is asked for; None when the request has been answered, or nobody is there.
@@ -211,7 +216,8 @@ class Door:
         accepts: frozenset[int],
         client: Guest,
     ) -> "Visit":
-        guard = Guard(self._config.limits.max_message_bytes, self._config.limits.max_fragments, accepts)
+        limits, pace = self._config.limits, Incoming(self._rates, trio.current_time())
+        guard = Guard(limits.max_message_bytes, limits.max_fragments, accepts, pace)
         return Visit(head.path, behind(stream, head), guard, answer, client)
 
     def _read(self, head: Head) -> StreamRequest:
@@ -236,6 +242,7 @@ class Door:
 
         async def talk(connection: Connection) -> None:
             newcomer.settled()
+            connection.outlet.on_throttled = self._throttled
             self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
             if not isinstance(client, Dismissed):  # it is gone as soon as it has come
                 self.connections[connection] = client

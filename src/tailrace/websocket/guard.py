@@ -12,6 +12,7 @@ without a mask is wsproto's too, and checked here as well, since skipping it rig
 from enum import IntEnum
 
 from tailrace.core.frame import BINARY, TEXT
+from tailrace.core.pace import Incoming
 from tailrace.disconnect import PROTOCOL_ERROR, TOO_BIG, UNSUPPORTED_DATA, Disconnect
 
 _CLOSE = 0x8
@@ -65,12 +66,14 @@ class Guard:
 
     accepts: the data opcodes taken, another is 1003 (protocol.md section 2); none: a stream that takes no messages.
     max_message_bytes: announced payload of a message, over all its fragments; max_fragments: frames of a message; None
-    is off. Counted since the start: `received_bytes`, `frames`, and of those `control_frames`.
+    is off; incoming: how fast it may send. Counted since the start: `received_bytes`, `frames`, and of those
+    `control_frames`.
     """
 
     __slots__ = (
         "_closed",
         "_fragments",
+        "_incoming",
         "_kinds",
         "_max_fragments",
         "_max_message_bytes",
@@ -87,7 +90,9 @@ class Guard:
         max_message_bytes: int | None,
         max_fragments: int | None,
         accepts: frozenset[int] = frozenset((TEXT, BINARY)),
+        incoming: Incoming | None = None,
     ) -> None:
+        self._incoming = incoming
         self._max_message_bytes = _UNLIMITED if max_message_bytes is None else max_message_bytes
         self._max_fragments = _UNLIMITED if max_fragments is None else max_fragments
         self._kinds = _TABLES[accepts]
@@ -109,6 +114,10 @@ class Guard:
     def closed(self) -> bool:
         """Whether the client's close frame has come, all of it."""
         return self._closed and not self._skip
+
+    def wait_seconds(self, now: float) -> float:
+        """How long it is not to be read, since it has sent too much too fast. Asked once for what was fed since."""
+        return 0.0 if self._incoming is None else self._incoming.take(self.frames, self.received_bytes, now)
 
     def feed(self, data: bytes | bytearray) -> None:
         """Look at the next bytes received. Raises Violation, once, with 1002, 1003 or 1009.

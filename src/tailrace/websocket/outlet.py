@@ -36,7 +36,8 @@ class Outlet(trio.abc.Stream):
 
     stream: what the client sends, behind its handshake. nursery: where the writer runs, the connection's own.
     on_dropped: told of subscriptions that cannot go on from the tail. on_close: ends all of them, since a close frame
-    is about to be sent, perhaps as trio-websocket's answer to the client's.
+    is about to be sent, perhaps as trio-websocket's answer to the client's. on_throttled: told when the client is too
+    fast and is read no further for a while.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Outlet(trio.abc.Stream):
         "line",
         "on_close",
         "on_dropped",
+        "on_throttled",
     )
 
     direct = True  # the core sends by itself; secure.py: it may not
@@ -70,6 +72,7 @@ class Outlet(trio.abc.Stream):
         self.close_sent: int | None = None
         self.on_dropped: Callable[[list[Subscription]], None] | None = None
         self.on_close: Callable[[], object] | None = None
+        self.on_throttled: Callable[[], object] | None = None
         limit_unsent(sock)
 
     # ------------------------------------------------------------------------------------------------ for trio-
@@ -79,6 +82,11 @@ class Outlet(trio.abc.Stream):
         """What the client sent, past the guard. Raises its Violation."""
         if self._closed:
             raise trio.ClosedResourceError
+        wait = self.guard.wait_seconds(trio.current_time())
+        if wait:
+            if self.on_throttled is not None:
+                self.on_throttled()
+            await trio.sleep(wait)
         data = await self._stream.receive_some(max_bytes)
         if data and self._within(data):
             return await self._gather(data)
