@@ -170,8 +170,8 @@ async def test_everyone_of_a_crowd_is_let_in_or_told_when_to_come_back() -> None
         assert (statistics.inside, statistics.leaving, statistics.waiting) == (0, 0, 0)
 
 
-async def test_who_does_not_go_is_told_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Telling is bounded too."""
+async def test_not_everybody_is_waited_for_until_he_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told to come back and stays is waited for, but not for any number of such."""
     assert AWAY == 1024
     monkeypatch.setattr("tailrace.gateway.admission.AWAY", 3)
     async with house(limits=Limits(handshakes=1), orders=[0]) as place, contextlib.AsyncExitStack() as stack:
@@ -180,8 +180,8 @@ async def test_who_does_not_go_is_told_nothing_more(monkeypatch: pytest.MonkeyPa
         await wait_all_tasks_blocked()
         assert place.door.admission.statistics().leaving == 3
         async with place.knock(handshake()) as raw:
-            assert await raw.end_of_file() == b""
-        assert len(stubborn) == 3
+            assert (await answer(raw))[0] == 503
+        assert place.door.admission.statistics().leaving == len(stubborn) == 3
 
 
 async def test_who_keeps_us_waiting_gives_way(autojump_clock: MockClock) -> None:

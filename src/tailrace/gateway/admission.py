@@ -9,19 +9,20 @@ the one who has kept us waiting longest is let go, so that silent strangers do n
 """
 
 import contextlib
+import functools
+import os
 import random
 from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
-import structlog
 import trio
 
 from tailrace.config import Config
 from tailrace.core.crowd import Crowd
 from tailrace.http.answers import refusal_answer, render, send_rendered
 from tailrace.http.forwarded import Proxies, subscriber
-from tailrace.http.head import Head
+from tailrace.http.head import HEAD_LIMIT_BYTES, Head
 from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
 
 # A handshake is about six steps in as many rounds, 0.7 ms in all: with a turn in every round all six of different
@@ -29,10 +30,8 @@ from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
 ROUNDS = 4
 PATIENCE_SECONDS = 1.0  # for a request while others wait outside: a round trip, and a lost packet sent again
 LOOKED_AT = 16  # of those inside, for one who keeps us waiting
-AWAY = 1024  # who are being told to come back at the same time; the next are told nothing
+AWAY = 1024  # who are told to come back and then waited for, until they have read it; the next are not waited for
 RETRY_SECONDS = (2, 10)  # at least so long as the newcomers inside take, and spread
-
-_log = structlog.get_logger(__name__)
 
 TOO_MANY = RATE_LIMITED.because("too many connections from this address")
 CROWDED = FULL.because("too many newcomers at the moment")
@@ -213,13 +212,30 @@ class Admission:
         return random.randint(*RETRY_SECONDS)
 
     async def send_away(self, transport: trio.SocketStream, refusal: Refusal) -> None:
-        """Say so, without having read anything, and close; who is one too many even for that is told nothing."""
+        """Say so, without having looked at his request, and close; nobody is waited for beyond AWAY of them."""
         self._sent_away[refusal.code] += 1
-        if not self._answers or self._leaving >= AWAY:
+        answer = rendered(refusal, self.retry_seconds()) if self._answers else b""
+        if not answer or self._leaving >= AWAY:
+            say_at_once(transport.socket, answer)
             await trio.aclose_forcefully(transport)
             return
         self._leaving += 1
         try:
-            await send_rendered(transport, render(refusal_answer(refusal.after(self.retry_seconds()))))
+            await send_rendered(transport, answer)
         finally:
             self._leaving -= 1
+
+
+@functools.cache
+def rendered(refusal: Refusal, seconds: int) -> bytes:
+    """The answer on the wire: few different ones, many times."""
+    return render(refusal_answer(refusal.after(seconds)))
+
+
+def say_at_once(sock: trio.socket.SocketType, answer: bytes) -> None:
+    """As much as the kernel takes, which is all of so little. What has come is read away first: a close over unread
+    input is an RST, which may destroy the answer."""
+    with contextlib.suppress(OSError):
+        os.read(sock.fileno(), HEAD_LIMIT_BYTES)
+    with contextlib.suppress(OSError):
+        os.write(sock.fileno(), answer)

@@ -56,6 +56,7 @@ async def collect(parts: Parts) -> Snapshot:
     snapshot = Snapshot()
     await _clients(parts, snapshot)
     await _topics(parts, snapshot)
+    _publishing(parts, snapshot)
     _memory(parts, snapshot)
     _catchup(parts, snapshot)
     _kafka(parts, snapshot)
@@ -71,6 +72,10 @@ async def _clients(parts: Parts, snapshot: Snapshot) -> None:
     _labelled(snapshot, "tailrace_handshakes_refused_total", counts.refused)
     _labelled(snapshot, "tailrace_commands_refused_total", counts.commands_refused)
     _labelled(snapshot, "tailrace_slow_actions_total", counts.slow)
+    _labelled(snapshot, "tailrace_throttled_total", counts.throttled)
+    admission = parts.door.admission.statistics()
+    snapshot.put("tailrace_newcomers", admission.inside)
+    snapshot.put("tailrace_newcomers_let_go_total", admission.let_go)
     for (code, reason), times in counts.closed.items():
         snapshot.put("tailrace_connections_closed_total", times, code, reason)
     snapshot.put("tailrace_auth_failures_total", counts.auth_failures)
@@ -87,6 +92,14 @@ async def _clients(parts: Parts, snapshot: Snapshot) -> None:
 def _labelled(snapshot: Snapshot, name: str, counted: Mapping[str, int]) -> None:
     for label, times in counted.items():
         snapshot.put(name, times, str(label))
+
+
+def _publishing(parts: Parts, snapshot: Snapshot) -> None:
+    statistics = parts.door.publishing.statistics()
+    for outcome in ("published", "failed", "timed_out", "too_late", "dropped"):
+        snapshot.put("tailrace_publishes_total", getattr(statistics, outcome), outcome)
+    snapshot.put("tailrace_publishes_waiting", statistics.on_their_way)
+    snapshot.put("tailrace_publish_bytes", statistics.bytes)
 
 
 async def _topics(parts: Parts, snapshot: Snapshot) -> None:

@@ -81,7 +81,7 @@ class Door:
     ) -> None:
         self._config = config
         self._topics = topics
-        self._publishing = publishing
+        self.publishing = publishing
         self.gate = gate or Gate(config)
         self._terms = Terms(self.gate.access, config.limits.max_subscriptions, self.gate.required)
         self._page = page
@@ -171,7 +171,7 @@ class Door:
         client: Client | Dismissed
         try:
             session = Session(codec, self._terms, await self._identify(stream, head, asked))
-            client = Client(session, self._topics, self._publishing, limits, chases, self.gate)
+            client = Client(session, self._topics, self.publishing, limits, chases, self.gate)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, codec)
         return self._visit(stream, head, asked.answer(chosen), frozenset({codec.opcode}), client)

@@ -51,6 +51,9 @@ _CLIENTS: Final = (
     _counter("handshakes_refused_total", "Requests on the public listener answered with an error", "code"),
     _counter("connections_closed_total", "Connections that ended", "code", "reason"),
     _counter("commands_refused_total", "Commands answered with an error", "code"),
+    _gauge("newcomers", "Connections that were accepted, and neither let in nor answered"),
+    _counter("newcomers_let_go_total", "Newcomers closed for others, since they had kept the gateway waiting"),
+    _counter("throttled_total", "Times a client that was too fast was left unread for a while", "what"),
     _counter("auth_failures_total", "Credentials missing, not good, or not in time, wherever they came"),
     _counter("bytes_sent_total", "Bytes sent on WebSocket connections, handshakes left out"),
     _gauge("waiting_bytes", "Bytes committed to connections that the kernel has not taken"),
@@ -76,6 +79,11 @@ _TOPICS: Final = (
     ),
     _counter("records_not_json_total", 'Values that were not JSON in a topic with value = "json"', "topic"),
     _counter("records_too_large_total", "Records above limits.max_record_bytes, once for each format", "topic"),
+)
+_PUBLISHING: Final = (
+    _counter("publishes_total", "Publishes, by how they ended", "outcome"),
+    _gauge("publishes_waiting", "Publishes that were read and that Kafka has not reported on"),
+    _gauge("publish_bytes", "Memory of records on their way to Kafka"),
 )
 _MEMORY: Final = (
     _gauge("tail_bytes", "Memory of recent records, all topics"),
@@ -117,7 +125,6 @@ _PROCESS: Final = (
     Family("process_max_fds", Kind.GAUGE, "The limit of open file descriptors", merge=Merge.MOST),
 )
 
-FAMILIES: Final[dict[str, Family]] = {
-    family.name: family for part in (_CLIENTS, _TOPICS, _MEMORY, _CATCHUP, _LOOP, _KAFKA, _PROCESS) for family in part
-}
+_PARTS: Final = (_CLIENTS, _TOPICS, _PUBLISHING, _MEMORY, _CATCHUP, _LOOP, _KAFKA, _PROCESS)
+FAMILIES: Final[dict[str, Family]] = {family.name: family for part in _PARTS for family in part}
 """By name, in the order of the document."""
