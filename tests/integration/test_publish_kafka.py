@@ -276,7 +276,8 @@ async def test_a_producer_that_fails_for_good_is_replaced(gateway: Gateway, kafk
         await published(client, 1, topic, value=1)
         first = gateway.publishing._producer
         assert first is not None
-        pointer = handle(first._producer, first._error_callback)
+        client_of_librdkafka = first._producer  # held, or it would be freed by its thread while this one is still in it
+        pointer = handle(client_of_librdkafka, first._error_callback)
         assert pointer is not None
         fail(ctypes.c_void_p(pointer), OUT_OF_ORDER_SEQUENCE_NUMBER, b"by the test")
         await until(lambda: not first.usable)
