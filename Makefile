@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 LOCK    := --quiet --upgrade --generate-hashes --no-header --no-annotate --python-platform linux --python-version 3.11
 SOURCES := pyproject.toml setup.py $(wildcard src/*.pyx src/*.pxi)
 
-.PHONY: help demo test install lint format bench check-bench accept-bench ratios bench-peers soak docs dist sbom lock clean
+.PHONY: help demo test install lint format bench check-bench accept-bench ratios bench-peers report soak docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -32,8 +32,10 @@ format: $(VENV)/.lint-stamp  ## let ruff put the layout right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.test-stamp  ## all benchmarks; wants a quiet machine
-	$(PYTEST) benchmarks -m benchmark $(ARGS)
+bench: $(VENV)/.test-stamp  ## all benchmarks in pytest-benchmark, and the report of them; wants a quiet machine
+	@mkdir -p build/report
+	$(PYTEST) benchmarks -m benchmark --benchmark-json build/report/bench.json $(ARGS)
+	$(BIN)/python benchmarks/report.py
 
 check-bench: $(VENV)/.test-stamp  ## the regression gate: instructions of the core's paths, ratios to a C send loop
 	$(BIN)/python benchmarks/check.py $(ARGS)
@@ -42,10 +44,13 @@ accept-bench: $(VENV)/.test-stamp  ## what check-bench counts now is the baselin
 	$(BIN)/python benchmarks/check.py --accept
 
 ratios: $(VENV)/.test-stamp  ## every scenario beside the C gateway, on a real broker: a table; wants a quiet machine
-	$(BIN)/python benchmarks/ratios.py $(ARGS)
+	$(BIN)/python benchmarks/ratios.py --json build/report/ratios.json $(ARGS); result=$$?; $(BIN)/python benchmarks/report.py; exit $$result
 
 bench-peers: $(VENV)/.test-stamp  ## Tailrace, the C limit and other libraries' gateways side by side; wants a quiet machine
-	$(BIN)/python benchmarks/bench_peers.py $(ARGS)
+	$(BIN)/python benchmarks/bench_peers.py --json build/report/peers.json $(ARGS); result=$$?; $(BIN)/python benchmarks/report.py; exit $$result
+
+report: $(VENV)/.test-stamp  ## build/report/index.html: plots of what make ratios, bench-peers and bench measured last
+	$(BIN)/python benchmarks/report.py
 
 soak: $(VENV)/.test-stamp  ## the tests that take minutes
 	$(PYTEST) -m slow --hypothesis-profile=random $(ARGS)

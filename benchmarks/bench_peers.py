@@ -57,6 +57,7 @@ def main() -> int:
             played[name] = play(bench, name, arguments.rounds)
     print(table(played))
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_bytes(msgspec.json.encode(played))
     return 0 if all(whole(runs["tailrace"]) for runs in played.values()) else 1
 

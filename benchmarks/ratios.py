@@ -34,6 +34,7 @@ def main() -> int:
     print(table(outcomes))
     if arguments.json:
         document = {"subject": arguments.subject, "reference": arguments.reference, "scale": arguments.scale}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_bytes(msgspec.json.encode({**document, "outcomes": outcomes, "rounds": played}))
     return 0 if all(outcome.holds for outcome in outcomes) else 1
 
