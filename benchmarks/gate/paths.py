@@ -202,6 +202,19 @@ def encode(form: str) -> Run:
     return run
 
 
+def take_in(format_: int, method: str) -> Run:
+    """1,000 usual records of 200 bytes straight into a tail."""
+    encoder = Encoder("orders", max_record_bytes=8 << 20)
+    append_records = getattr(encoder, method)
+    records = [Record(offset) for offset in range(1000)]
+    encoder.json(records[0])  # the head of a partition is made once
+
+    def run() -> None:
+        assert append_records(_fanout.Tail(format_, [0]), records, 0) == len(records)
+
+    return run
+
+
 def catch_up(keys: list[frozenset[bytes | None] | None], wanted: int) -> Run:
     """1,000 records of ten keys, read back from Kafka, to 50 connections that want so many of them."""
     stretch, pipe = _fanout.Stretch(_fanout.JSON, 0, 0), Pipe()
@@ -269,6 +282,8 @@ PATHS: dict[str, tuple[str, int, Callable[[], Run]]] = {
     "publish, ten ids": ("send", 10_000, publish_ids),
     "publish, keyed": ("delivery", 10_000, publish_keyed),
     "publish, several keys": ("record and connection", 100_000, publish_several_keys),
+    "take in, envelope": ("record", 1000, lambda: take_in(_fanout.JSON, "append_json")),
+    "take in, value": ("record", 1000, lambda: take_in(_fanout.VALUE, "append_values")),
     "encode, envelope": ("record", 1000, lambda: encode("json")),
     "encode, msgpack": ("record", 1000, lambda: encode("msgpack")),
     "encode, value": ("record", 1000, lambda: encode("value")),
