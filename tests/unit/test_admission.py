@@ -199,6 +199,28 @@ async def test_who_keeps_us_waiting_gives_way(autojump_clock: MockClock) -> None
         assert place.door.admission.statistics().inside == 0
 
 
+async def test_the_time_in_our_line_is_not_the_newcomers(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He may be late by `limits.handshake_timeout` in all he says, however long he had to wait to be heard."""
+    take = Turns.take
+
+    async def late(turns: Turns) -> None:
+        await trio.sleep(20)
+        await take(turns)
+
+    async with house(orders=[0]) as place:
+        with monkeypatch.context() as patch:
+            patch.setattr(Turns, "take", late)
+            async with place.knock(handshake()) as raw:
+                await raw.head()
+        async with place.knock(b"") as raw:
+            for byte in handshake()[:6]:
+                await raw.send(bytes([byte]))
+                await trio.sleep(2)
+            assert await raw.end_of_file() == b""
+
+
 # ------------------------------------------------------------------------------------------------------- addresses
 
 

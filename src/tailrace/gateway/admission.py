@@ -10,6 +10,7 @@ the one who has kept us waiting longest is let go, so that silent strangers do n
 
 import contextlib
 import functools
+import math
 import os
 import random
 from collections import Counter
@@ -105,13 +106,13 @@ class Newcomer:
             self._scope.cancel()
 
     @contextlib.contextmanager
-    def waited_for(self) -> Iterator[None]:
-        """It is his turn to say something, which may end early: when there is no room for such."""
+    def waited_for(self, seconds: float = math.inf) -> Iterator[None]:
+        """It is his turn to say something, for so long; which may end early, when there is no room for such."""
         if self._since is None:
             self._since = trio.current_time()
         self._waits = True
         try:
-            with trio.CancelScope() as self._scope:
+            with trio.move_on_after(seconds) as self._scope:
                 yield
         finally:
             self._scope, self._waits = None, False
@@ -146,18 +147,22 @@ class Newcomer:
 
 
 class Heard(trio.abc.ReceiveStream):
-    """What a newcomer says, a turn for each piece: parsing is work."""
+    """What a newcomer says, a turn for each piece: parsing is work. seconds: for all he says; the time in our line is
+    not his. None: any."""
 
-    def __init__(self, stream: trio.abc.ReceiveStream, newcomer: Newcomer) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream, newcomer: Newcomer, seconds: float | None) -> None:
         self._stream = stream
         self._newcomer = newcomer
+        self._left = math.inf if seconds is None else seconds
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data: bytes | bytearray | None = None
-        with self._newcomer.waited_for():
+        begin = trio.current_time()
+        with self._newcomer.waited_for(self._left):
             data = await self._stream.receive_some(max_bytes)
         if data is None:
             raise trio.BrokenResourceError("kept us waiting")
+        self._left -= trio.current_time() - begin
         await self._newcomer.turn()
         return data
 

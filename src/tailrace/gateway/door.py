@@ -128,7 +128,7 @@ class Door:
         """
         head_only = False
         try:
-            head = await read_head(Heard(stream, newcomer), self._config.limits.handshake_timeout or 1e9)
+            head = await read_head(Heard(stream, newcomer, self._config.limits.handshake_timeout), None)
             newcomer.came_for(head)
             head_only = head.method == "HEAD"
             if head.path == "/ws":
