@@ -40,13 +40,14 @@ CROWDED = FULL.because("too many newcomers at the moment")
 
 class AdmissionStatistics(msgspec.Struct, frozen=True):
     """A moment: newcomers inside, those of them that wait for a turn, those being told to come back, addresses that
-    have connections (0: not counted). Since the start: let go since they kept us waiting, sent away by reason."""
+    have connections (0: not counted). Since the start: let go (`timeout`: `limits.handshake_timeout` was over;
+    `crowded`: others needed the room), sent away by reason."""
 
     inside: int
     waiting: int
     leaving: int
     addresses: int
-    let_go: int
+    let_go: dict[str, int]
     sent_away: dict[str, int]
 
 
@@ -100,20 +101,25 @@ class Newcomer:
         """For longer than one who waits outside should have to."""
         return self._waits and self._since is not None and now - self._since > PATIENCE_SECONDS
 
+    def was_late(self) -> None:
+        """His time is over, unless he had to give way before."""
+        if self in self._admission.newcomers:
+            self._admission.let_go["timeout"] += 1
+
     def let_go(self) -> None:
         """He has kept us waiting."""
         if self._scope is not None:
             self._scope.cancel()
 
     @contextlib.contextmanager
-    def waited_for(self, seconds: float = math.inf) -> Iterator[None]:
+    def waited_for(self, seconds: float = math.inf) -> Iterator[trio.CancelScope]:
         """It is his turn to say something, for so long; which may end early, when there is no room for such."""
         if self._since is None:
             self._since = trio.current_time()
         self._waits = True
         try:
             with trio.move_on_after(seconds) as self._scope:
-                yield
+                yield self._scope
         finally:
             self._scope, self._waits = None, False
 
@@ -156,11 +162,11 @@ class Heard(trio.abc.ReceiveStream):
         self._left = math.inf if seconds is None else seconds
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data: bytes | bytearray | None = None
         begin = trio.current_time()
-        with self._newcomer.waited_for(self._left):
+        with self._newcomer.waited_for(self._left) as scope:
             data = await self._stream.receive_some(max_bytes)
-        if data is None:
+        if scope.cancelled_caught:
+            self._newcomer.was_late()
             raise trio.BrokenResourceError("kept us waiting")
         self._left -= trio.current_time() - begin
         await self._newcomer.turn()
@@ -177,7 +183,7 @@ class Admission:
         self._most = config.limits.handshakes
         self._answers = config.listen.tls_certificate is None  # a plain answer says nothing to one who speaks TLS
         self._leaving = 0
-        self._let_go = 0
+        self.let_go: Counter[str] = Counter()
         self._sent_away: Counter[str] = Counter()
         self.proxies = Proxies(config.listen.trusted_proxies)
         self.crowd = Crowd(config.limits.connections_per_address)
@@ -187,7 +193,12 @@ class Admission:
     def statistics(self) -> AdmissionStatistics:
         """As of now."""
         return AdmissionStatistics(
-            len(self.newcomers), len(self.turns), self._leaving, len(self.crowd), self._let_go, dict(self._sent_away)
+            len(self.newcomers),
+            len(self.turns),
+            self._leaving,
+            len(self.crowd),
+            dict(self.let_go),
+            dict(self._sent_away),
         )
 
     def arrive(self, peer: str) -> Newcomer | Refusal:
@@ -208,7 +219,7 @@ class Admission:
             if newcomer.keeps_waiting(now):
                 newcomer.let_go()
                 newcomer.settled()
-                self._let_go += 1
+                self.let_go["crowded"] += 1
                 return True
         return False
 

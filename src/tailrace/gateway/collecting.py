@@ -75,7 +75,7 @@ async def _clients(parts: Parts, snapshot: Snapshot) -> None:
     _labelled(snapshot, "tailrace_throttled_total", counts.throttled)
     admission = parts.door.admission.statistics()
     snapshot.put("tailrace_newcomers", admission.inside)
-    snapshot.put("tailrace_newcomers_let_go_total", admission.let_go)
+    _labelled(snapshot, "tailrace_newcomers_let_go_total", admission.let_go)
     for (code, reason), times in counts.closed.items():
         snapshot.put("tailrace_connections_closed_total", times, code, reason)
     snapshot.put("tailrace_auth_failures_total", counts.auth_failures)

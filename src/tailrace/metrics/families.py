@@ -52,7 +52,7 @@ _CLIENTS: Final = (
     _counter("connections_closed_total", "Connections that ended", "code", "reason"),
     _counter("commands_refused_total", "Commands answered with an error", "code"),
     _gauge("newcomers", "Connections that were accepted, and neither let in nor answered"),
-    _counter("newcomers_let_go_total", "Newcomers closed for others, since they had kept the gateway waiting"),
+    _counter("newcomers_let_go_total", "Newcomers closed unheard, since they kept the gateway waiting", "reason"),
     _counter("throttled_total", "Times a client that was too fast was left unread for a while", "what"),
     _counter("auth_failures_total", "Credentials missing, not good, or not in time, wherever they came"),
     _counter("bytes_sent_total", "Bytes sent on WebSocket connections, handshakes left out"),
