@@ -18,7 +18,9 @@ from tailrace.cli.main import parser
 from tailrace.configuration import brokers, load
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+FOLDERS = ("docs", "examples", "benchmarks", "deploy")
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(file for each in FOLDERS for file in ROOT.glob(f"{each}/**/*.md"))]
+DOCUMENTS.append(ROOT / "clients/js/README.md")
 
 
 def text(name: str) -> str:
