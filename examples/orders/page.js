@@ -10,7 +10,12 @@ const kept = JSON.parse(localStorage.getItem(KEPT) ?? "null") ?? { place: { last
 const body = document.querySelector("#orders");
 
 const client = new Tailrace(address, { onState: showState });
-const subscription = client.subscribe("orders", { from: kept.place, onRecord: take, onError: showFault });
+const subscription = client.subscribe("orders", {
+  from: kept.place,
+  onRecord: take,
+  onState: (state) => (document.querySelector("#subscription").textContent = state),
+  onError: showFault,
+});
 
 function take(record) {
   kept.count += 1;

@@ -10,7 +10,7 @@ import trio.testing
 
 from tailrace.config import Auth, Config, KafkaValue, Limits, Rule, Section, Topic
 from tailrace.workers.channel import Channel
-from tailrace.workers.messages import Ask, FromParent, FromWorker, Listening, Start, Told, pack
+from tailrace.workers.messages import Again, Ask, FromParent, FromWorker, Listening, Start, Told, pack
 
 KAFKA: dict[str, KafkaValue] = {"bootstrap.servers": "a:1", "fetch.wait.max.ms": 5, "socket.keepalive.enable": True}
 CONFIG = Config(
@@ -26,6 +26,7 @@ CONFIG = Config(
     ("message", "type_"),
     [
         (Start(3, CONFIG, (4, 5)), FromParent),
+        (Again(CONFIG), FromParent),
         (Ask(1, "/connections?limit=5"), FromParent),
         (Listening(), FromWorker),
         (Told(1, 200, b"\x00{}", "application/json"), FromWorker),

@@ -10,10 +10,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tailrace.config import Config
+from tailrace.config import Config, Log
 from tailrace.http.answers import Answer, json_answer
 from tailrace.workers.channel import Channel
-from tailrace.workers.messages import Ask, FromParent, Listening, Start, Told
+from tailrace.workers.messages import Again, Ask, FromParent, Listening, Start, Told
 from tailrace.workers.slot import SILENT_SECONDS, Slot
 
 READY = json_answer(200, {"ready": True, "reason": ""})
@@ -207,3 +207,24 @@ async def test_leaving_between_two_workers(autojump_clock: MockClock) -> None:
         await place.slot.gone.wait()
         assert trio.current_time() == begin
     assert len(place.born) == born
+
+
+async def test_a_new_configuration_is_for_this_worker_and_the_next(autojump_clock: MockClock) -> None:
+    given: list[object] = []
+
+    async def take(worker: FakeProcess) -> None:
+        await worker.channel.send(Listening())
+        while (message := await worker.channel.receive()) is not None:
+            if isinstance(message, Start | Again):
+                given.append((type(message), message.config.log.level))
+            if isinstance(message, Again):
+                worker.end("exit code 1")
+
+    async with trio.open_nursery() as nursery:
+        place = Place(nursery, take)
+        nursery.start_soon(place.slot.run)
+        await place.slot.listening.wait()
+        await place.slot.renew(Config(log=Log(level="debug")))
+        await trio.sleep(1.0)
+        nursery.cancel_scope.cancel()
+    assert given == [(Start, "info"), (Again, "debug"), (Start, "debug")]

@@ -10,7 +10,7 @@ import trio
 
 from tailrace.cli import logs
 from tailrace.workers.messages import Start
-from tailrace.workers.worker import channel_to_parent, die_with_parent, work
+from tailrace.workers.worker import Worker, channel_to_parent, die_with_parent
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ async def run() -> None:
     if isinstance(start, Start):
         logs.configure(start.config.log)
         structlog.contextvars.bind_contextvars(worker=start.number)
-        await work(channel, start)
+        await Worker(channel, start).run()
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ it is passed on, and waited for.
 
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 import structlog
 import trio
 
-from tailrace.config import Admin, Config
+from tailrace.config import Config
+from tailrace.errors import ConfigError
 from tailrace.gateway.server import Addresses, address_of, listen, url_of
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.http.admin import Readiness, serve_admin
@@ -31,16 +32,19 @@ from tailrace.workers.standing import together
 # Above shutdown.timeout, within which a worker ends by itself: for Kafka's clients to be closed.
 LATE_SECONDS = 5.0
 
+Read = Callable[[], Config]
+
 _log = structlog.get_logger(__name__)
 
 
 class Fleet:
     """All workers, each bound to all of `bound`. `draining` once they have been told to go."""
 
-    def __init__(self, config: Config, workers: int, bound: Sequence[Bound]) -> None:
-        inside = msgspec.structs.replace(config, admin=Admin(address=None))
+    def __init__(self, config: Config, workers: int, bound: Sequence[Bound], read: Read | None = None) -> None:
         sockets = partial(bind_all, bound)
-        self.slots = [Slot(number, inside, sockets) for number in range(1, workers + 1)]
+        self._config = config
+        self._read = read
+        self.slots = [Slot(number, inside(config), sockets) for number in range(1, workers + 1)]
         self.draining = False
         self.listen = config.listen
         self.manager = ServiceManager()
@@ -52,18 +56,27 @@ class Fleet:
                 for slot in self.slots:
                     nursery.start_soon(slot.run)
                 async for number in signals:
-                    if number == signal.SIGHUP:  # read files again: each reads its own
-                        for slot in self.slots:
-                            slot.signal(signal.SIGHUP)
-                        continue
-                    _log.info("draining", signal=signal.Signals(number).name, workers=len(self.slots))
-                    break
+                    if number != signal.SIGHUP:
+                        _log.info("draining", signal=signal.Signals(number).name, workers=len(self.slots))
+                        break
+                    await self._renew()
                 self.leave()
-                nursery.cancel_scope.deadline = trio.current_time() + timeout + LATE_SECONDS
-                for slot in self.slots:
-                    await slot.gone.wait()
-        if nursery.cancel_scope.cancelled_caught:
-            _log.warning("not all workers ended in time; they were killed", seconds=timeout + LATE_SECONDS)
+                with trio.move_on_after(timeout + LATE_SECONDS) as waiting:
+                    for slot in self.slots:
+                        await slot.gone.wait()
+                if waiting.cancelled_caught:
+                    _log.warning("not all workers ended in time: killed", seconds=timeout + LATE_SECONDS)
+            nursery.cancel_scope.cancel()
+
+    async def _renew(self) -> None:
+        """The parent reads the configuration, so that all workers get the same; files that it names each reads."""
+        try:
+            self._config = self._config if self._read is None else self._read()
+        except ConfigError as error:
+            for fault in error.faults:
+                _log.error("not read again", part="configuration", fault=fault)
+        for slot in self.slots:
+            await slot.renew(inside(self._config))
 
     def leave(self) -> None:
         """All drain, at the same time."""
@@ -78,17 +91,21 @@ class Fleet:
 
 
 async def supervise(
-    config: Config, workers: int, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED
+    config: Config,
+    workers: int,
+    *,
+    read: Read | None = None,
+    task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run `workers` gateways on one port until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once
     all listen.
 
-    OSError when an address cannot be listened on.
+    read: the configuration as it is written now, for SIGHUP. OSError when an address cannot be listened on.
     """
     public, bound = await take(config.listen.address)
     admin = [] if config.admin.address is None else await listen(config.admin.address)
     addresses = Addresses(public, address_of(admin) if admin else None)
-    fleet = Fleet(config, workers, bound)
+    fleet = Fleet(config, workers, bound, read)
     with contextlib.ExitStack() as held:
         for sock in bind_all(bound):
             held.enter_context(sock)
@@ -96,10 +113,15 @@ async def supervise(
             if admin:
                 serve = partial(serve_admin, routes=routes(fleet.slots, fleet.readiness))
                 nursery.start_soon(trio.serve_listeners, serve, admin)
-            nursery.start_soon(_announce, fleet, addresses, task_status)
+            nursery.start_soon(_announce, fleet, config, addresses, task_status)
             await fleet.run(config.shutdown.timeout)
             nursery.cancel_scope.cancel()
     _log.info("stopped")
+
+
+def inside(config: Config) -> Config:
+    """A worker's configuration: the admin listener is the parent's."""
+    return msgspec.structs.replace(config, admin=msgspec.structs.replace(config.admin, address=None))
 
 
 async def take(address: str) -> tuple[str, list[Bound]]:
@@ -116,7 +138,9 @@ async def take(address: str) -> tuple[str, list[Bound]]:
     return public, bound
 
 
-async def _announce(fleet: Fleet, addresses: Addresses, task_status: trio.TaskStatus[Addresses]) -> None:
+async def _announce(
+    fleet: Fleet, config: Config, addresses: Addresses, task_status: trio.TaskStatus[Addresses]
+) -> None:
     for slot in fleet.slots:
         await slot.listening.wait()
     workers = len(fleet.slots)

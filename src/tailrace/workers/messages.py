@@ -33,6 +33,12 @@ class Ask(Message, frozen=True):
     target: str
 
 
+class Again(Message, frozen=True):
+    """Parent: this is the configuration now, and files may have changed as well; what SIGHUP means to a gateway."""
+
+    config: Config
+
+
 class Listening(Message, frozen=True):
     """Worker: clients are let in."""
 
@@ -46,7 +52,7 @@ class Told(Message, frozen=True):
     content_type: str
 
 
-FromParent = Start | Ask
+FromParent = Start | Ask | Again
 FromWorker = Listening | Told
 
 

@@ -17,7 +17,7 @@ from tailrace.config import Config
 from tailrace.http.answers import Answer
 from tailrace.workers import process
 from tailrace.workers.channel import Channel
-from tailrace.workers.messages import Ask, FromWorker, Listening, Start, Told
+from tailrace.workers.messages import Again, Ask, FromWorker, Listening, Start, Told
 from tailrace.workers.process import Process
 from tailrace.workers.restarts import GROWN_UP_SECONDS, Restarts
 from tailrace.workers.standing import Standing
@@ -75,6 +75,12 @@ class Slot:
         """Tell the worker to drain, and replace it no more."""
         self._leaving.set()
         self.signal(signal.SIGTERM)
+
+    async def renew(self, config: Config) -> None:
+        """This is the configuration from now on: of the worker that listens, and of those that follow."""
+        self.config = config
+        if self._channel is not None and self._told is not None:
+            await self._channel.send(Again(config))
 
     def signal(self, number: signal.Signals) -> None:
         """Pass a signal on."""

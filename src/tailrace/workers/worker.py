@@ -19,34 +19,37 @@ from tailrace.http.admin import Routes, answer_for
 from tailrace.http.answers import Answer
 from tailrace.http.head import Head
 from tailrace.workers.channel import Channel
-from tailrace.workers.messages import Ask, FromParent, Listening, Start, Told
+from tailrace.workers.messages import Again, Ask, FromParent, Listening, Start, Told
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-async def work(channel: Channel[FromParent], start: Start) -> None:
-    """Be the worker that `start` describes, until SIGTERM, SIGINT or the parent's end."""
-    async with trio.open_nursery() as nursery:
-        listeners = inherit(start.sockets)
-        await nursery.start(
-            partial(
-                serve,
-                start.config,
-                console=start.config.listen.console,
-                public=listeners,
-                admin=partial(answer, channel),
-            )
-        )
-        await channel.send(Listening())
+class Worker:
+    """The worker that `start` describes. `config`: as the parent said it last."""
 
+    def __init__(self, channel: Channel[FromParent], start: Start) -> None:
+        self._channel = channel
+        self._start = start
+        self.config = start.config
 
-async def answer(channel: Channel[FromParent], routes: Routes) -> None:
-    """Answer what the parent asks; when it is gone, drain. Never returns before it is cancelled."""
-    async with trio.open_nursery() as nursery:
-        while (message := await channel.receive()) is not None:
-            if isinstance(message, Ask):
-                nursery.start_soon(_tell, channel, routes, message)
-        os.kill(os.getpid(), signal.SIGTERM)
+    async def run(self) -> None:
+        """Until SIGTERM, SIGINT or the parent's end. Raises ConfigError when a file of TLS is no good."""
+        async with trio.open_nursery() as nursery:
+            public, console = inherit(self._start.sockets), self.config.listen.console
+            await nursery.start(partial(serve, self.config, console=console, public=public, admin=self._answer))
+            await self._channel.send(Listening())
+
+    async def _answer(self, routes: Routes) -> None:
+        """Answer what the parent asks; when it is gone, drain. Never returns before it is cancelled."""
+        async with trio.open_nursery() as nursery:
+            while (message := await self._channel.receive()) is not None:
+                match message:
+                    case Ask():
+                        nursery.start_soon(_tell, self._channel, routes, message)
+                    case Again(config=config):
+                        self.config = config
+                        os.kill(os.getpid(), signal.SIGHUP)  # the gateway's own way to read again
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _tell(channel: Channel[FromParent], routes: Routes, question: Ask) -> None:
