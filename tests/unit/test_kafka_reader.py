@@ -130,6 +130,27 @@ async def test_it_reads_blocks_up_to_where_it_may_and_then_waits(consumers: list
     assert reader.read_records >= 2_972
 
 
+async def test_who_leaves_while_records_are_fetched_takes_none_of_them_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan ends between the question and the answer: the records lie there for who comes back."""
+    mine = run(until=1_024)
+    wanted, consume = mine.plan, PlainConsumer.consume
+
+    def withdrawn(consumer: PlainConsumer, count: int, timeout: float) -> list[PlainMessage]:
+        mine.plan = Plan(0, 1024)
+        return consume(consumer, count, timeout)
+
+    monkeypatch.setattr(PlainConsumer, "consume", withdrawn)
+    async with reading() as (reader, heard):
+        reader.read(mine)
+        await heard.until(lambda: [type(each) for each in heard.events] == [Idle])
+        monkeypatch.setattr(PlainConsumer, "consume", consume)
+        mine.plan = wanted
+        reader.read(mine)
+        await heard.until(lambda: heard.blocks == [(ORDERS, 0, 1_024)])
+    [block] = [each.block for each in heard.events if isinstance(each, Arrived)]
+    assert block.stretches[VALUE].records == 1_024
+
+
 async def test_no_consumer_is_made_before_there_is_something_to_read(consumers: list[PlainConsumer]) -> None:
     async with reading() as (reader, heard):
         reader.read(None)

@@ -160,7 +160,10 @@ class Reader:
                 return
             self._fetch(run, cutter)
         if not cutter.is_open:
-            cutter.open(run.plan.formats, run.plan.stride)
+            plan = run.plan  # another one, perhaps, than when the records were asked for: nobody may want them any more
+            if cutter.position >= plan.until:
+                return
+            cutter.open(plan.formats, plan.stride)
         if self._records and (block := self._encode(cutter)) is not None:
             self._tell(Arrived(run, block))
 
