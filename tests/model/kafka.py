@@ -148,6 +148,7 @@ class PlainBlocks:
     def __init__(self, log: Log) -> None:
         self._log = log
         self.waiting: list[_Request] = []
+        self._troubled: set[Partition] = set()
         self.cached: dict[tuple[int, int, int, int], Stretch] = {}  # by generation, partition, format, start
 
     def found(self, source: Source, partition: int, offset: int, format: int) -> Stretch | None:
@@ -156,10 +157,12 @@ class PlainBlocks:
                 return stretch
         return None
 
-    async def get(self, source: Source, partition: int, offset: int, format: int) -> Stretch:
+    async def get(self, source: Source, partition: int, offset: int, format: int, patient: bool = True) -> Stretch:
         await trio.lowlevel.checkpoint()
         if (stretch := self.found(source, partition, offset, format)) is not None:
             return stretch
+        if not patient and not self._troubled.isdisjoint(self._log.partitions[partition : partition + 1]):
+            raise KafkaUnavailable("no leader")
         request = _Request(source, partition, offset, format)
         self.waiting.append(request)
 
@@ -193,7 +196,9 @@ class PlainBlocks:
             raise UnknownTopic("no such partition")
         partition = self._log.partitions[request.partition]
         if partition.stuck:
+            self._troubled.add(partition)
             raise KafkaUnavailable("no leader")
+        self._troubled.discard(partition)
         if request.offset < partition.beginning:
             raise Gone(partition.beginning)
         if request.offset > partition.end:

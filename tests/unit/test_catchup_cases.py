@@ -90,3 +90,37 @@ def test_skipping_keeps_what_is_ahead_of_the_tail(world: World) -> None:
     world.loop.pass_seconds(0.3)
     world.come_to_rest()
     assert any("'reason': 'slow'" in told for told in book.history)
+
+
+def test_a_partition_that_cannot_be_read_holds_up_neither_the_others_nor_the_step(world: World) -> None:
+    """Who is behind in all of them is live in the others as soon as it has them, and gets that one when it is back."""
+    for _ in range(2):
+        world.log.grow()
+    world.subscribe(world.connect(), Book(world.log, "latest", None, "wait"))
+    world.loop.step(20)
+    for number in range(3):
+        for _ in range(3):
+            world.log.append(number, None, 0)
+        world.gateway.live.deliver(number, 9)
+        world.loop.step(3)
+    for _ in range(9):
+        world.gateway.evict()
+    stuck = world.log.partitions[1]
+    stuck.stuck = True
+    book = world.subscribe(world.connect(), Book(world.log, "earliest", None, "wait"))
+    for _ in range(9):
+        world.go_on()
+    assert book.kept == {0: 3, 1: 0, 2: 3}
+    for number in (0, 2):
+        world.log.append(number, None, 0)
+        world.gateway.live.deliver(number, 9)
+    for _ in range(3):
+        world.loop.step(3)
+    world.peers[1].read(LOTS)
+    assert book.kept == {0: 4, 1: 0, 2: 4}, "it is not in the tail"
+    assert not book.live
+    stuck.stuck = False
+    world.log.append(1, None, 0)
+    world.come_to_rest()
+    assert book.live
+    assert book.received == 12

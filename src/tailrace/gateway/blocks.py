@@ -77,9 +77,11 @@ class BlocksStatistics(msgspec.Struct, frozen=True):
 class _Request:
     """Somebody who waits for a block."""
 
-    __slots__ = ("task",)
+    __slots__ = ("format", "offset", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, format: int, offset: int) -> None:
+        self.format = format
+        self.offset = offset
         self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
     def answer(self, answer: outcome.Outcome[Stretch]) -> None:
@@ -104,6 +106,7 @@ class Blocks:
         self._readers = Readers(kafka, catchup.readers, catchup.bytes_per_second, self, on_error, on_statistics)
         self._sources: dict[tuple[str, int], Source] = {}
         self._troubles: dict[Partition, str] = {}  # of partitions whose last answer was none
+        self._impatient: dict[Partition, list[_Request]] = {}
         self._nursery: trio.Nursery | None = None
         self._heard_at = -ANSWER_SECONDS
         self._waiting = self._hits = self._misses = 0
@@ -123,11 +126,12 @@ class Blocks:
                 self._readers.look_again()
         return block
 
-    async def get(self, source: Source, partition: int, offset: int, format: int) -> Stretch:
+    async def get(self, source: Source, partition: int, offset: int, format: int, patient: bool = True) -> Stretch:
         """The block with start <= offset < next; at the end of the log an empty one with start = next = offset.
 
         `format`: JSON, MSGPACK or VALUE of `_fanout`. Raises Gone, Beyond; UnknownTopic when there was no such
-        partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s.
+        partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s; with
+        `patient` false as soon as it is known not to: then somebody else has to ask on.
         """
         await trio.lowlevel.checkpoint()
         block = self.found(source, partition, offset, format)
@@ -139,7 +143,7 @@ class Blocks:
         while True:
             asked_at = trio.current_time()
             with trio.move_on_after(ANSWER_SECONDS):
-                return self._kept(place, offset, await self._answer(place, offset, format))
+                return self._kept(place, offset, await self._answer(place, offset, format, patient))
             self._give_up(place, asked_at)
 
     def forget(self, name: str) -> None:
@@ -170,8 +174,10 @@ class Blocks:
 
     # -------------------------------------------------------------------------------------------------- one request
 
-    async def _answer(self, place: Partition, offset: int, format: int) -> Stretch:
-        request = _Request()
+    async def _answer(self, place: Partition, offset: int, format: int, patient: bool) -> Stretch:
+        if not patient and place in self._troubles:
+            raise KafkaUnavailable(self._troubles[place])
+        request = _Request(format, offset)
 
         def cancelled(_: object) -> trio.lowlevel.Abort:
             request.task = None
@@ -182,11 +188,21 @@ class Blocks:
         self._elevator.want(place, format, offset, request)
         self._readers.look_again()
         self._waiting += 1
+        if not patient:
+            self._impatient.setdefault(place, []).append(request)
         try:
             block: Stretch = await trio.lowlevel.wait_task_rescheduled(cancelled)
         finally:
             self._waiting -= 1
+            if not patient:
+                self._calm(place, request)
         return block
+
+    def _calm(self, place: Partition, request: _Request) -> None:
+        waiting = self._impatient[place]
+        waiting.remove(request)
+        if not waiting:
+            del self._impatient[place]
 
     def _give_up(self, place: Partition, asked_at: float) -> None:
         """Raises, unless it only has to wait for its turn."""
@@ -246,6 +262,9 @@ class Blocks:
         self._troubles[place] = event.reason
         gone = self._elevator.failed(place, reader, event.unknown)
         _refuse(gone, lambda: UnknownTopic(event.reason))
+        for request in self._impatient.get(place, ()):
+            self._elevator.unwant(place, request.format, request.offset, request)
+            request.answer(outcome.Error(KafkaUnavailable(event.reason)))
 
     def _heard(self, place: Partition) -> None:
         self._heard_at = trio.current_time()

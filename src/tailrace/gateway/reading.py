@@ -7,11 +7,12 @@ nothing is lost or repeated on the way, since its place is a vector of offsets a
 Who begins with a snapshot reads its chunks in the same way, up to its ends, before anything else.
 
 Rules: a block is asked for only when nothing waits for the client, so that a stalled one holds no memory; partitions
-are read in turns, the one with the most left first; one that cannot be read now does not hold up the others.
+are read in turns, the one with the most left first; one that cannot be read now holds up neither the others nor the
+step into the tail: it catches up `apart`.
 """
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -19,48 +20,23 @@ from tailrace._fanout import ARRIVED, BEHIND, FALLEN, HOLED, RESTING, VALUE, Str
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
-from tailrace.disconnect import GAP, SLOW, Disconnect
+from tailrace.disconnect import GAP, SLOW
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
-from tailrace.gateway.blocks import Beyond, Gone
+from tailrace.gateway.apart import AGAIN_SECONDS, NOWHERE, Apart
+from tailrace.gateway.blocks import Beyond, Blocks, Gone, Source
+from tailrace.gateway.owner import Owner
 from tailrace.gateway.snapshots import Lease
 from tailrace.gateway.topics import Start, Topics
-from tailrace.websocket.outlet import Outlet
 
 STRAIGHT_ON_BLOCKS = 8  # of one partition before the others are looked at
-AGAIN_SECONDS = 1.0  # until a partition that could not be read is tried again
-
-
-class Owner(Protocol):
-    """Who has the subscription: the client of a connection."""
-
-    @property
-    def outlet(self) -> Outlet:
-        """Of the connection."""
-
-    @property
-    def chases(self) -> trio.CapacityLimiter | None:
-        """How many of its subscriptions may be read back at the same time."""
-
-    def reached_live(self, reading: "Reading", positions: Positions) -> None:
-        """It has passed the ends that were listed when it began."""
-
-    def missed(self, reading: "Reading", verdicts: list[Verdict]) -> None:
-        """Records will not be sent."""
-
-    def moved(self, reading: "Reading", positions: Positions) -> None:
-        """The place moved and no record told of it."""
-
-    def ended(self, reading: "Reading", positions: Positions, code: ErrorCode, message: str) -> None:
-        """The gateway ends it."""
-
-    def close(self, disconnect: Disconnect) -> None:
-        """End the connection."""
 
 
 class Reading:
     """A subscription that runs, from its making until `close`, or until the gateway ends it and tells the owner."""
 
     __slots__ = (
+        "_apart",
+        "_carried",
         "_chasing",
         "_delivered",
         "_exhausted",
@@ -95,6 +71,8 @@ class Reading:
         self._held = start.held
         self._owner = owner
         self.slow = slow
+        self._apart: dict[int, Apart] = {}  # by partition
+        self._carried = 0  # delivered by cursors before this one
         self._chasing = False
         self._delivered = 0
         self._straight_on = 0  # blocks that may still follow the one that is sent
@@ -120,13 +98,15 @@ class Reading:
         keys: AbstractSet[bytes | None] | None,
     ) -> Subscription:
         """A cursor at these offsets: in the tail if it has them all, else away, to be chased."""
+        positions = positions | dict.fromkeys(self._apart, NOWHERE)
         if self._snapshot is not None:
             seq = None  # the tail has also what a snapshot leaves out
         elif seq is None or not tail.start <= seq:
             seq = tail.entry(positions)
         line = self._owner.outlet.line
         wanted = None if keys is None else frozenset(keys)
-        subscription = Subscription(line, tail, id, wanted, seq, positions, self, seq is None, self._goal)
+        goal = {partition: end for partition, end in self._goal.items() if partition not in self._apart}
+        subscription = Subscription(line, tail, id, wanted, seq, positions, self, seq is None, goal)
         self._conflate(subscription)
         wake(tail)
         if seq is None:
@@ -146,17 +126,31 @@ class Reading:
     @property
     def positions(self) -> Positions:
         """The next offset of every partition."""
-        return self._subscription.positions
+        return self._whole(self._subscription.positions)
+
+    def _whole(self, positions: Positions) -> dict[int, int]:
+        return {**positions, **{partition: apart.place for partition, apart in self._apart.items()}}
 
     @property
     def delivered(self) -> int:
         """Records committed to the connection."""
-        return self._subscription.delivered
+        cursors = [self._subscription, *(apart.cursor for apart in self._apart.values())]
+        return self._carried + sum(cursor.delivered for cursor in cursors)
 
     @property
     def topic(self) -> str:
         """Its name."""
         return self._held.open.name
+
+    @property
+    def source(self) -> Source:
+        """What is read back."""
+        return self._held.source
+
+    @property
+    def blocks(self) -> Blocks:
+        """Where from."""
+        return self._topics.blocks
 
     @property
     def format(self) -> int:
@@ -175,7 +169,23 @@ class Reading:
         self._topics.release(self._held)
         self._leave_snapshot()
         self._exhausted.set()
-        return self._subscription.close()
+        return self._close_cursors()
+
+    def _close_cursors(self) -> dict[int, int]:
+        """The last positions; the partitions that were apart are so no longer."""
+        last = self._whole(self._subscription.close())
+        for apart in self._apart.values():
+            apart.close()
+            self._carried += apart.cursor.delivered
+        self._apart = {}
+        return last
+
+    def _begin_anew(self, tail: Tail, positions: dict[int, int]) -> None:
+        """With another cursor; the one before is closed."""
+        before = self._subscription
+        self._carried += before.delivered
+        self._subscription = self._begin(tail, None, positions, before.id, before.keys)
+        self._exhausted.set()
 
     def ended(self, code: ErrorCode, message: str) -> None:
         """The gateway ends it."""
@@ -183,8 +193,7 @@ class Reading:
 
     def rebase(self, tail: Tail, verdicts: list[Verdict], positions: dict[int, int]) -> None:
         """The topic has a new tail, since its log is another one, or lost records: tell the verdicts, go on there."""
-        before = self._subscription
-        before.close()
+        self._close_cursors()
         self._leave_snapshot()
         if verdicts:
             self._miss(verdicts)
@@ -193,8 +202,7 @@ class Reading:
         if self._goal and self._goal.keys() <= passed:
             self._say_live(positions)
         self._goal = {partition: end for partition, end in self._goal.items() if partition not in passed}
-        self._subscription = self._begin(tail, None, positions, before.id, before.keys)
-        self._exhausted.set()
+        self._begin_anew(tail, positions)
 
     # ------------------------------------------------------------------------------------ what the core tells of it
 
@@ -203,8 +211,7 @@ class Reading:
         if subscription is not self._subscription:
             return
         if subscription.state == ARRIVED:
-            self._say_live(subscription.positions)
-            self._conflate(subscription)
+            self._arrived()
             subscription.go_on()
             wake(subscription.tail)
         elif subscription.state == RESTING:
@@ -219,7 +226,7 @@ class Reading:
 
     def _hole(self, subscription: Subscription) -> None:
         """A client that has seen nothing yet misses nothing; to another the hole would be silent."""
-        if subscription.delivered:
+        if self.delivered:
             self._owner.close(GAP)
             return
         subscription.pass_hole()
@@ -234,6 +241,17 @@ class Reading:
         elif not self.give_up_if_slow():
             self._held.open.traffic.fallen += 1
             self._owner.outlet.start_soon(self._chase)
+
+    def _arrived(self) -> None:
+        """This cursor has passed its goals; those that are apart may have some left."""
+        self._pass_goals(self._goal.keys() - self._apart.keys())
+
+    def _pass_goals(self, partitions: AbstractSet[int]) -> None:
+        left = {partition: end for partition, end in self._goal.items() if partition not in partitions}
+        if self._goal and not left:
+            self._say_live(self.positions)
+            self._conflate(self._subscription)
+        self._goal = left
 
     def _say_live(self, positions: Positions) -> None:
         self._goal = {}
@@ -292,7 +310,8 @@ class Reading:
             self._chasing = False
 
     async def _read_back(self) -> None:
-        resting: dict[int, float] = {}  # partitions that cannot be read now, and until when they are left alone
+        resting: dict[int, float] = {}  # partitions that have nothing now, and until when they are left alone
+        unreadable: set[int] = set()
         if self._snapshot is not None and not await self._until_built(self._snapshot):
             return
         while True:
@@ -303,14 +322,13 @@ class Reading:
             if subscription.state != FALLEN:
                 return
             if self._goal and subscription.pass_goals():
-                self._say_live(subscription.positions)
-                self._conflate(subscription)
+                self._arrived()
             seq = None if self._snapshot else subscription.tail.entry(subscription.positions)
             if seq is not None:
                 subscription.enter(seq)
                 wake(subscription.tail)
                 return
-            await self._read_block(subscription, resting)
+            await self._read_block(subscription, resting, unreadable)
 
     async def _until_built(self, lease: Lease) -> bool:
         """The snapshot, whose ends are the goal. False when it cannot be had, which is said."""
@@ -320,20 +338,21 @@ class Reading:
             self.ended(error.code, error.message)
             return False
         if self._snapshot is lease and ends != self._goal:
-            before, positions = self._subscription, self._subscription.close()
+            positions = self._close_cursors()
             self._goal = {partition: end for partition, end in ends.items() if positions.get(partition, 0) < end}
-            self._subscription = self._begin(before.tail, None, positions, before.id, before.keys)
+            self._begin_anew(self._subscription.tail, positions)
         return True
 
-    async def _read_block(self, subscription: Subscription, resting: dict[int, float]) -> None:
+    async def _read_block(self, subscription: Subscription, resting: dict[int, float], unreadable: set[int]) -> None:
         """Have one more block of one partition sent, and wait until it has been."""
         partition = self._next_partition(subscription, resting)
         if partition is None:
-            await trio.sleep(AGAIN_SECONDS)
+            if not self._set_apart(subscription, unreadable):
+                await trio.sleep(AGAIN_SECONDS)
             return
         positions = subscription.positions
         try:
-            stretch = await self._block(partition, positions[partition], subscription.tail.format)
+            stretch = await self._block(subscription, partition, positions[partition])
         except Gone as gone:
             verdict = Verdict(partition, positions[partition], gone.beginning, gone.beginning, "retention")
             self._lost(subscription, verdict)
@@ -341,7 +360,9 @@ class Reading:
             self._lost(subscription, Verdict(partition, beyond.end, positions[partition], beyond.end, "truncated"))
         except (KafkaUnavailable, UnknownTopic):
             resting[partition] = trio.current_time() + AGAIN_SECONDS
+            unreadable.add(partition)
         else:
+            unreadable.discard(partition)
             if not self._still_at(subscription, partition, positions[partition]):
                 return
             if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
@@ -375,22 +396,28 @@ class Reading:
         self._feed(stretch, offset)
         return True
 
-    async def _block(self, partition: int, offset: int, format: int) -> Stretch:
-        """The one that holds this offset. Raises as `Blocks.get`."""
+    async def _block(self, subscription: Subscription, partition: int, offset: int) -> Stretch:
+        """The one that holds this offset. Raises as `Blocks.get`; at once where others need not wait for it."""
         if self._snapshot is not None:
             return self._snapshot.get(partition, offset)
-        return await self._topics.blocks.get(self._held.source, partition, offset, format)
+        patient = not self._may_be_apart(self._left(subscription))
+        return await self._topics.blocks.get(self.source, partition, offset, self.format, patient)
 
     def _next_partition(self, subscription: Subscription, resting: dict[int, float]) -> int | None:
         """The one with the most left before the tail has it; None when those that are left are at rest."""
-        now, positions = trio.current_time(), subscription.positions
+        now, left = trio.current_time(), self._left(subscription)
+        ready = [partition for partition in left if resting.get(partition, now) <= now]
+        return max(ready, key=lambda partition: left[partition], default=None)
+
+    def _left(self, subscription: Subscription) -> dict[int, int]:
+        """How many offsets of each partition are missing until the tail, or the snapshot's end."""
+        positions = subscription.positions
         until = subscription.tail.start_positions if self._snapshot is None else self._snapshot.ends
-        left = {
+        return {
             partition: offset - positions[partition]
             for partition, offset in until.items()
-            if offset > positions.get(partition, offset) and resting.get(partition, now) <= now
+            if offset > positions.get(partition, offset)
         }
-        return max(left, key=lambda partition: left[partition], default=None)
 
     def _still_at(self, subscription: Subscription, partition: int, offset: int | None) -> bool:
         """Whether an answer about this offset still concerns it: while it was awaited, anything may have happened."""
@@ -401,8 +428,47 @@ class Reading:
         """What it wants next is not in Kafka's log: say so, and go on where the log does."""
         wanted = verdict.to if verdict.reason == "truncated" else verdict.from_
         if self._still_at(subscription, verdict.partition, wanted):
-            self._miss([verdict])
+            self.miss(verdict)
             subscription.move(verdict.partition, verdict.next)
+
+    # ------------------------------------------------------------------------------------------ what is caught up apart
+
+    def _may_be_apart(self, left: dict[int, int]) -> bool:
+        """Something remains that these partitions hold back."""
+        return len(left) + len(self._apart) < len(self._subscription.positions)
+
+    def _set_apart(self, subscription: Subscription, unreadable: set[int]) -> bool:
+        """When only partitions that cannot be read keep it out of the tail, it goes there without them. False: they
+        are not all."""
+        left = self._left(subscription)
+        if self._snapshot is not None or not left or not left.keys() <= unreadable or not self._may_be_apart(left):
+            return False
+        positions = self._whole(subscription.close())
+        for partition in left:
+            apart = self._apart[partition] = Apart(self, self._owner, subscription, partition, positions[partition])
+            self._owner.outlet.start_soon(apart.run)
+        self._begin_anew(subscription.tail, positions)
+        return True
+
+    def rejoin(self, partition: int) -> None:
+        """The tail has what is still wanted of it."""
+        positions = self._whole(self._subscription.close())
+        apart = self._apart.pop(partition)
+        apart.close()
+        self._carried += apart.cursor.delivered
+        self._begin_anew(self._subscription.tail, positions)
+
+    def goal(self, partition: int) -> int:
+        """The offset where `live` may have to be said; 0 when there is none."""
+        return self._goal.get(partition, 0)
+
+    def pass_goal(self, partition: int) -> None:
+        """It has been reached there."""
+        self._pass_goals({partition})
+
+    def miss(self, verdict: Verdict) -> None:
+        """Something will not be sent."""
+        self._miss([verdict])
 
     # ----------------------------------------------------------------------------------------------- now and then
 
@@ -416,9 +482,9 @@ class Reading:
     def tell_place(self) -> None:
         """The place moved though no record came (a rare key): tell it, so that a client that resumes need not read
         all that again."""
-        delivered, self._delivered = self._delivered, self._subscription.delivered
+        delivered, self._delivered = self._delivered, self.delivered
         if delivered == self._delivered:
-            self._owner.moved(self, self._subscription.positions)
+            self._owner.moved(self, self.positions)
 
 
 def wake(tail: Tail) -> None:
