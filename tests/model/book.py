@@ -161,12 +161,15 @@ class Book:
 
     def _position(self, message: Mapping[str, Any]) -> None:
         for p, offset in ((int(p), offset) for p, offset in message["positions"].items()):
-            assert offset >= self.kept.get(p, 0), f"the place went back to {p}/{offset}: {self.kept}"
+            # Inside a block of the tail a place is behind its last record, and below what was told at the block's end:
+            # control markers do not move it. Hence the highest of all counts (docs/protocol.md, section 4).
+            assert offset > self._last.get(p, -1), f"the place went back to {p}/{offset}: {self.kept}"
             if self.current:
                 self._check_owed(p, offset)
                 partition = self.partition(p)
                 assert offset <= max(partition.stable, partition.highest), f"{p}/{offset} is in the future"
-            self.kept[p] = offset
+                assert not partition.owed(offset, self.start(p), None), f"it goes back to {p}/{offset}, over records"
+            self.kept[p] = max(offset, self.kept.get(p, 0))
 
     def _check_owed(self, p: int, stop: int) -> None:
         """Nobody gets from where he is to `stop` without these."""
@@ -182,8 +185,10 @@ class Book:
         elif self.current:
             judge = {"retention": self._retention, "truncated": self._truncated, "slow": self._slow}
             judge[message["reason"]](p, first, to, next, due)
-        self._went_back |= message["reason"] in ("topic_recreated", "truncated")
         self.kept[p] = next
+        if message["reason"] in ("topic_recreated", "truncated"):
+            self._went_back = True
+            self._last.pop(p, None)
 
     def _recreated(self, message: Mapping[str, Any], p: int, due: int | None) -> None:
         assert message["to"] is None
@@ -191,6 +196,7 @@ class Book:
             assert p not in self.kept, "told twice"
         elif due is None:
             self.kept, self._before, self._high = {}, {}, {}  # what a gap names counts as passed
+            self._last = {}
             self.topic_id = message["topic_id"]
         else:
             assert message["from"] == due
@@ -203,7 +209,7 @@ class Book:
         if due is not None:
             assert first == due
             return
-        assert first >= self.kept.get(p, 0), f"{p}/{first}..{to} is not before it: {self.kept}"
+        assert first > self._last.get(p, -1), f"{p}/{first}..{to} is not before it: {self.kept}"
         self._check_owed(p, first)
 
     def _truncated(self, p: int, first: int, to: int, next: int, due: int | None) -> None:
@@ -216,7 +222,7 @@ class Book:
         assert self.slow == "skip", "it was to wait"
         assert self.live, "nothing is skipped before `live`"
         assert due is None
-        assert self.kept.get(p, 0) <= first < to == next <= max(partition.stable, partition.highest)
+        assert self._last.get(p, -1) < first < to == next <= max(partition.stable, partition.highest)
         self._check_owed(p, first)
 
     def _live(self, message: Mapping[str, Any]) -> None:
