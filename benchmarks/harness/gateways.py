@@ -24,6 +24,7 @@ class Shape(StrEnum):
     VALUE = "value"  # every record of the topic, bare values
     ENVELOPE = "envelope"  # every record, as /ws sends it
     KEYED = "keyed"  # bare values of one key, a different one for each connection
+    REPLAY = "replay"  # bare values from the topic's beginning
     IDLE = "idle"  # the multiplexed endpoint, nothing subscribed
 
 
@@ -47,7 +48,8 @@ class Running(msgspec.Struct, frozen=True):
 @contextmanager
 def limit(bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[Running]:
     """The minimal C gateway, on the first of the topics. It knows no commands: its envelope comes on any path."""
-    flags = [f"--{shape}"] if shape in (Shape.ENVELOPE, Shape.KEYED) else []
+    flags = [f"--{shape}"] if shape in (Shape.ENVELOPE, Shape.KEYED, Shape.REPLAY) else []
+    flags += ["--batch", "2000"] if shape is Shape.REPLAY else []  # 400 KB a send
     command = ["--kafka", bootstrap, "--topic", topics[0], "--listen", "127.0.0.1:0", *flags]
     with Child([program("gateway"), *command]) as child:
         port = child.wait_event("ready", READY_SECONDS)["port"]
@@ -86,7 +88,8 @@ def plain_access(topic: str, shape: Shape) -> Access:
 
 def stream_path(topic: str, shape: Shape) -> str:
     """The path template of a plain stream of values."""
-    return f"/topics/{topic}?format=value" + ("&key=k%06d" if shape is Shape.KEYED else "")
+    more = {Shape.KEYED: "&key=k%06d", Shape.REPLAY: "&from=earliest"}
+    return f"/topics/{topic}?format=value" + more.get(shape, "")
 
 
 def wait_ready(child: Child, url: str) -> None:

@@ -100,6 +100,23 @@ def deliver(bench: Bench, name: str, shape: Shape, connections: int, traffic: Tr
     return Measurement(name, figures(report, gateway_seconds), flaws(report), foreign, report.latency_ns.buckets)
 
 
+def replay(bench: Bench, name: str, connections: int, traffic: Traffic) -> Measurement:
+    """A topic that was written before, from its beginning to all connections at once; reading it from Kafka counts."""
+    traffic = msgspec.structs.replace(traffic, records=bench.records(traffic.records))
+    with bench.broker.topic() as topic:
+        with Producer(bench.broker.bootstrap, topic, traffic) as producer:
+            producer.wait_acknowledged(PATIENCE_SECONDS)
+        with GATEWAYS[name](bench.broker.bootstrap, (topic,), Shape.REPLAY) as running:
+            window = Window(running.child, (), bench.broker)
+            with open_sink(running, topic, Shape.REPLAY, connections) as sink:
+                sink.say(f"expect {traffic.records}")  # no reset: some have come already
+                reached = sink.wait_reached(PATIENCE_SECONDS)
+                gateway_seconds = window.gateway_seconds()
+                report = sink.report(reached)
+            foreign = window.foreign_share()
+    return Measurement(name, figures(report, gateway_seconds), flaws(report), foreign)
+
+
 def open_sink(running: Running, topic: str, shape: Shape, connections: int) -> Sink:
     """A sink on a gateway."""
     return Sink(running.address, running.access(topic, shape), connections)

@@ -77,6 +77,11 @@ SCENARIOS = {
         ),
         (cost(0.75),),
     ),
+    "replay": Scenario(
+        "20 connections read back 200,000 records of 200 bytes at once, bare values",
+        partial(measuring.replay, connections=20, traffic=Traffic(records=200_000)),
+        (cost(0.33),),
+    ),
     "one-at-a-time": Scenario(
         "the core without Kafka, one record at a time to 1,000 connections, beside a bare loop of send()",
         partial(standing.one_at_a_time, connections=1000),

@@ -22,7 +22,7 @@ struct batch {
 };
 
 struct connection {
-    int fd, live;
+    int fd, live, begun; /* begun: --replay has put it at the first batch */
     size_t index;           /* its place in `connections` */
     char *request;          /* while in the handshake */
     size_t request_length;

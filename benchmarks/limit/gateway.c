@@ -6,6 +6,8 @@
  * for one key (`key=` in its request) and a hash finds the connections of a record. What the kernel does not take is
  * kept for the connection and goes on when epoll says it is writable.
  *
+ * With --replay it reads the topic from its beginning, once, keeps all of it, and sends it to every connection.
+ *
  * Left out, on purpose: limits, keep-alive, checks of the values, commands, everything about failure.
  */
 #define _GNU_SOURCE
@@ -21,7 +23,7 @@
 static struct {
     const char *kafka, *topic;
     struct sockaddr_in listen;
-    int partitions, batch, keyed, envelope, lowat;
+    int partitions, batch, keyed, envelope, lowat, replay;
 } options = {.partitions = 1, .batch = 500};
 static struct {
     unsigned long long records, batches, sends, partial;
@@ -40,7 +42,7 @@ static void end(int signal)
 /* Frees batches from the old end on, up to the first that somebody still reads. */
 static void forget_batches(void)
 {
-    while (oldest && !oldest->readers) {
+    while (oldest && !oldest->readers && !options.replay) {
         struct batch *next = oldest->next;
         free(oldest);
         oldest = next;
@@ -79,6 +81,7 @@ static void publish(struct batch *batch)
         struct connection *connection = connections[i];
         if (!connection->live || connection->at)
             continue; /* one that is behind reaches this batch in its turn */
+        connection->begun = 1;
         ssize_t sent = send(connection->fd, batch->bytes, batch->length, MSG_NOSIGNAL);
         statistics.sends++;
         if (sent == (ssize_t)batch->length)
@@ -227,7 +230,8 @@ static rd_kafka_queue_t *open_kafka(void)
         int failed = rd_kafka_query_watermark_offsets(client, options.topic, partition, &low, &high, 10000);
         if (failed)
             fail("%s [%d]: %s", options.topic, partition, rd_kafka_err2str(failed));
-        rd_kafka_topic_partition_list_add(partitions, options.topic, partition)->offset = high;
+        rd_kafka_topic_partition_list_add(partitions, options.topic, partition)->offset =
+            options.replay ? low : high;
     }
     rd_kafka_assign(client, partitions);
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
@@ -240,6 +244,12 @@ static void serve_connection(const struct epoll_event *event)
 {
     struct connection *connection = event->data.ptr;
     int gone = event->events & (EPOLLERR | EPOLLHUP) || (event->events & EPOLLIN && read_client(connection, options.keyed) < 0);
+    if (!gone && options.replay && connection->live && !connection->begun && oldest) {
+        connection->begun = 1;
+        connection->at = oldest;
+        oldest->readers++;
+        gone = catch_up(connection) < 0;
+    }
     if (!gone && event->events & EPOLLOUT)
         gone = catch_up(connection) < 0 || send_rest(connection) < 0;
     if (gone)
@@ -279,6 +289,7 @@ static void parse_options(int argc, char **argv)
         {"listen", required_argument, NULL, 'l'}, {"partitions", required_argument, NULL, 'p'},
         {"batch", required_argument, NULL, 'b'},  {"notsent-lowat", required_argument, NULL, 'n'},
         {"keyed", no_argument, NULL, 'K'},        {"envelope", no_argument, NULL, 'E'},
+        {"replay", no_argument, NULL, 'R'},
         {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
         switch (option) {
@@ -290,11 +301,12 @@ static void parse_options(int argc, char **argv)
         case 'n': options.lowat = atoi(optarg); break;
         case 'K': options.keyed = 1; break;
         case 'E': options.envelope = 1; break;
+        case 'R': options.replay = 1; break;
         default: exit(2);
         }
     if (!options.kafka || !options.topic || !options.listen.sin_family || options.batch > MAX_BATCH)
         fail("usage: gateway --kafka HOST:PORT --topic T --listen HOST:PORT [--partitions N] [--batch N] [--keyed] "
-             "[--envelope] [--notsent-lowat BYTES]");
+             "[--envelope] [--replay] [--notsent-lowat BYTES]");
 }
 
 int main(int argc, char **argv)
