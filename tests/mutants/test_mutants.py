@@ -163,6 +163,8 @@ def build(source: str, target: Path) -> None:
     run(
         "cython",
         "-3",
+        "-I",
+        str(ROOT / "src"),  # what it includes
         str(target / "_fanout.pyx"),
         "--module-name",
         "tailrace._fanout",
