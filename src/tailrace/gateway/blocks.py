@@ -31,6 +31,7 @@ from tailrace.kafka.trouble import Trouble
 
 ANSWER_SECONDS = 10.0
 REST_SECONDS = 0.5  # after a failure, before the partition is tried again
+BELIEVED_SECONDS = 5.0  # so long a partition that failed is known not to answer, though nobody has asked again
 
 _log = structlog.get_logger(__name__)
 
@@ -106,6 +107,7 @@ class Blocks:
         self._readers = Readers(kafka, catchup.readers, catchup.bytes_per_second, self, on_error, on_statistics)
         self._sources: dict[tuple[str, int], Source] = {}
         self._troubles: dict[Partition, str] = {}  # of partitions whose last answer was none
+        self._failed_at: dict[Partition, float] = {}  # of the same
         self._impatient: dict[Partition, list[_Request]] = {}
         self._nursery: trio.Nursery | None = None
         self._heard_at = -ANSWER_SECONDS
@@ -131,7 +133,7 @@ class Blocks:
 
         `format`: JSON, MSGPACK or VALUE of `_fanout`. Raises Gone, Beyond; UnknownTopic when there was no such
         partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s; with
-        `patient` false as soon as it is known not to: then somebody else has to ask on.
+        `patient` false as soon as it is known not to.
         """
         await trio.lowlevel.checkpoint()
         block = self.found(source, partition, offset, format)
@@ -153,7 +155,7 @@ class Blocks:
         for key in [each for each in self._sources if each[0] == name]:
             del self._sources[key]
         for place in [each for each in self._troubles if each.topic == name]:
-            del self._troubles[place]
+            del self._troubles[place], self._failed_at[place]
         self._readers.look_again()
 
     def trouble(self, name: str) -> str | None:
@@ -175,7 +177,7 @@ class Blocks:
     # -------------------------------------------------------------------------------------------------- one request
 
     async def _answer(self, place: Partition, offset: int, format: int, patient: bool) -> Stretch:
-        if not patient and place in self._troubles:
+        if not patient and trio.current_time() - self._failed_at.get(place, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
             raise KafkaUnavailable(self._troubles[place])
         request = _Request(format, offset)
 
@@ -260,6 +262,7 @@ class Blocks:
         if place not in self._troubles:
             _log.warning("cannot read back", topic=place.topic, partition=place.number, reason=event.reason)
         self._troubles[place] = event.reason
+        self._failed_at[place] = trio.current_time()
         gone = self._elevator.failed(place, reader, event.unknown)
         _refuse(gone, lambda: UnknownTopic(event.reason))
         for request in self._impatient.get(place, ()):
@@ -268,6 +271,7 @@ class Blocks:
 
     def _heard(self, place: Partition) -> None:
         self._heard_at = trio.current_time()
+        self._failed_at.pop(place, None)
         if self._troubles.pop(place, None) is not None:
             _log.info("reading back again", topic=place.topic, partition=place.number)
 
