@@ -25,6 +25,7 @@ class Shape(StrEnum):
     ENVELOPE = "envelope"  # every record, as /ws sends it
     KEYED = "keyed"  # bare values of one key, a different one for each connection
     REPLAY = "replay"  # bare values from the topic's beginning
+    RESUME = "resume"  # bare values, each connection from the offset of its own number on
     IDLE = "idle"  # the multiplexed endpoint, nothing subscribed
 
 
@@ -88,7 +89,7 @@ def plain_access(topic: str, shape: Shape) -> Access:
 
 def stream_path(topic: str, shape: Shape) -> str:
     """The path template of a plain stream of values."""
-    more = {Shape.KEYED: "&key=k%06d", Shape.REPLAY: "&from=earliest"}
+    more = {Shape.KEYED: "&key=k%06d", Shape.REPLAY: "&from=earliest", Shape.RESUME: "&from=offsets:0=%d"}
     return f"/topics/{topic}?format=value" + more.get(shape, "")
 
 

@@ -64,7 +64,15 @@ class Report(msgspec.Struct, frozen=True):
 class Sink(Child):
     """`with Sink(...) as sink` opens its connections and waits until all are ready; then `expect`, `report`."""
 
-    def __init__(self, address: str, access: Access, connections: int, pings: int = 0, ping_seconds: float = 0) -> None:
+    def __init__(
+        self,
+        address: str,
+        access: Access,
+        connections: int,
+        pings: int = 0,
+        ping_seconds: float = 0,
+        resume: bool = False,
+    ) -> None:
         named: dict[str, object] = {
             "--connect": address,
             "--connections": connections,
@@ -76,7 +84,7 @@ class Sink(Child):
             "--pings": pings or None,
             "--ping-every": ping_seconds or None,
         }
-        super().__init__([program("sink"), *as_options(named)])
+        super().__init__([program("sink"), *as_options(named), *(["--resume"] if resume else [])])
 
     def __enter__(self) -> Self:
         try:

@@ -117,6 +117,24 @@ def replay(bench: Bench, name: str, connections: int, traffic: Traffic) -> Measu
     return Measurement(name, figures(report, gateway_seconds), flaws(report), foreign)
 
 
+def resume(bench: Bench, name: str, connections: int, traffic: Traffic) -> Measurement:
+    """Connections that come at once, number i at offset i: seconds until each has all to the end, handshakes
+    included."""
+    traffic = msgspec.structs.replace(traffic, records=max(connections, bench.records(traffic.records)))
+    with bench.broker.topic() as topic:
+        with Producer(bench.broker.bootstrap, topic, traffic) as producer:
+            producer.wait_acknowledged(PATIENCE_SECONDS)
+        with GATEWAYS[name](bench.broker.bootstrap, (topic,), Shape.RESUME) as running:
+            window, begun = Window(running.child, (), bench.broker), time.monotonic()
+            with Sink(running.address, running.access(topic, Shape.RESUME), connections, resume=True) as sink:
+                sink.say(f"expect {traffic.records}")
+                reached = sink.wait_reached(PATIENCE_SECONDS)
+                seconds, gateway_seconds = time.monotonic() - begun, window.gateway_seconds()
+                report = sink.report(reached)
+            foreign = window.foreign_share()
+    return Measurement(name, {"seconds": seconds, **figures(report, gateway_seconds)}, flaws(report), foreign)
+
+
 def open_sink(running: Running, topic: str, shape: Shape, connections: int) -> Sink:
     """A sink on a gateway."""
     return Sink(running.address, running.access(topic, shape), connections)

@@ -82,6 +82,11 @@ SCENARIOS = {
         partial(measuring.replay, connections=20, traffic=Traffic(records=200_000)),
         (cost(0.33),),
     ),
+    "resume": Scenario(
+        "1,000 connections come back at once, 10,000 to 11,000 records of 200 bytes behind, each at another offset",
+        partial(measuring.resume, connections=1000, traffic=Traffic(records=11_000)),
+        (Metric("seconds", 15),),
+    ),
     "one-at-a-time": Scenario(
         "the core without Kafka, one record at a time to 1,000 connections, beside a bare loop of send()",
         partial(standing.one_at_a_time, connections=1000),

@@ -298,7 +298,8 @@ static void parse_options(int argc, char **argv)
         {"command", required_argument, NULL, 'C'}, {"ready", required_argument, NULL, 'r'},
         {"expect", required_argument, NULL, 'e'}, {"timeout", required_argument, NULL, 't'},
         {"settle", required_argument, NULL, 'S'}, {"ramp", required_argument, NULL, 'R'},
-        {"ping-every", required_argument, NULL, 'P'}, {"pings", required_argument, NULL, 'N'}, {NULL, 0, NULL, 0}};
+        {"ping-every", required_argument, NULL, 'P'}, {"pings", required_argument, NULL, 'N'},
+        {"resume", no_argument, NULL, 'U'}, {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
         switch (option) {
         case 'c': options.host = optarg; options.server = parse_address(optarg); break;
@@ -313,12 +314,13 @@ static void parse_options(int argc, char **argv)
         case 'R': options.ramp = (unsigned)atoi(optarg); break;
         case 'P': options.ping_every = atof(optarg); break;
         case 'N': options.pings = (unsigned)atoi(optarg); break;
+        case 'U': options.resume = 1; break;
         default: exit(2);
         }
     if (!options.host || !options.connections || options.pings >= MAX_PINGS)
         fail("usage: sink --connect HOST:PORT [--connections N] [--path P] [--subprotocol P] [--command TEXT] "
              "[--ready TEXT] [--expect N] [--timeout SECONDS] [--settle SECONDS] [--ramp N] "
-             "[--pings N --ping-every SECONDS]");
+             "[--pings N --ping-every SECONDS] [--resume]");
 }
 
 int main(int argc, char **argv)
@@ -327,6 +329,8 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     buffer = allocate(LONGEST_BYTES + READ_BYTES, 1);
     all = allocate(options.connections, sizeof *all);
+    for (unsigned i = 0; options.resume && i < options.connections; i++)
+        all[i].next = all[i].records = i;
     epoll_fd = epoll_create1(0);
     int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = &input_ended};
