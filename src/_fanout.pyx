@@ -20,6 +20,12 @@ from libc.string cimport memcpy, memmove, memset
 
 import os
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int c_ioctl "ioctl"(int fd, unsigned long request, int* out)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    const unsigned long SIOCOUTQ
+
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void* data, size_t size, int flags)
     const int MSG_DONTWAIT
@@ -1276,6 +1282,14 @@ cdef class Line:
     def waiting_bytes(self):
         """Committed bytes that the kernel has not taken."""
         return rest_size(&self.wire)
+
+    @property
+    def in_flight_bytes(self):
+        """Bytes in the kernel that the other end has not acknowledged (tcp(7), SIOCOUTQ); 0 when it is gone. Not once `fd` is closed."""
+        cdef int queued = 0
+        if c_ioctl(self.wire.fd, SIOCOUTQ, &queued) < 0:
+            return 0
+        return queued
 
     @property
     def idle(self):

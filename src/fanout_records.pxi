@@ -126,3 +126,17 @@ cdef bint has_headers(object record, object mend) except -1:
     except SystemError:
         mend(record)
         return True
+
+
+def sole_topic(list messages not None):
+    """The topic that all of these are records of; None when they are of several, or an error event is among them, or there are none."""
+    cdef object topic = None, message, its
+    for message in messages:
+        if message.error() is not None:
+            return None
+        its = message.topic()
+        if topic is None:
+            topic = its
+        elif its is not topic and its != topic:
+            return None
+    return topic

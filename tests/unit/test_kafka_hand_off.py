@@ -164,3 +164,22 @@ def test_the_descriptor_is_given_back() -> None:
     del hand_off
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(bell)
+
+
+async def test_an_item_that_is_taken_before_it_is_counted() -> None:
+    """The receiver comes between the thread's two steps: it waits for the next one as ever."""
+    hand_off = HandOff[int](2)
+    hand_off._send.send_nowait(1)
+    assert hand_off.receive_nowait() == 1
+    got: list[int] = []
+
+    async def receive() -> None:
+        got.append(await hand_off.receive())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.sleep(0.01)
+        hand_off._given += 1
+        await wait_all_tasks_blocked()
+        hand_off.give(2)
+        await until(lambda: got == [2])

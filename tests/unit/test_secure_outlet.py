@@ -127,9 +127,9 @@ async def test_a_lone_ping_counts_as_its_own_bytes(monkeypatch: pytest.MonkeyPat
     async with wire() as wired:
         wired.outlet.post(b"\x89\x00")
         await wait_all_tasks_blocked()
-        monkeypatch.setattr(bare, "unsent_or_unacknowledged", lambda sock: 2 + ADDED_BYTES)
+        monkeypatch.setattr(bare.Outlet, "_in_flight", lambda self: 2 + ADDED_BYTES)
         assert (wired.outlet.unacknowledged_bytes, wired.outlet.acknowledged_bytes) == (2, 0)
-        monkeypatch.setattr(bare, "unsent_or_unacknowledged", lambda sock: 0)
+        monkeypatch.setattr(bare.Outlet, "_in_flight", lambda self: 0)
         assert (wired.outlet.unacknowledged_bytes, wired.outlet.acknowledged_bytes) == (0, 2)
 
 

@@ -7,6 +7,7 @@ says it. The clocks are two, the producer's and ours; a record from the future c
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from tailrace.core.histogram import Histogram
@@ -23,6 +24,12 @@ class _Step(NamedTuple):
     seconds: tuple[float, ...]
 
 
+@cache
+def chosen(records: int) -> tuple[int, ...]:
+    """Which of so many are looked at: the first, the last, and others between."""
+    return tuple(sorted({(records - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)}))
+
+
 class Delays:
     """Of one tail's deliveries, into the histogram."""
 
@@ -35,9 +42,7 @@ class Delays:
     def entered(self, end: int, records: Sequence[Any]) -> None:
         """These have entered the tail, whose next sequence number is now `end`."""
         if records:
-            last = len(records) - 1
-            chosen = sorted({last * sample // (SAMPLES - 1) for sample in range(SAMPLES)})
-            told = [records[at].timestamp() for at in chosen]
+            told = [records[at].timestamp() for at in chosen(len(records))]
             seconds = tuple(ms / 1000 for kind, ms in told if kind != NO_TIMESTAMP)
             self._under_way.append(_Step(end, len(records), seconds))
 
@@ -45,6 +50,11 @@ class Delays:
         """So many deliveries were made in a turn, after which everything before `offered` has been offered to all.
         now: epoch seconds."""
         steps, left = self._under_way, count
+        if len(steps) == 1:  # nearly always
+            self._observe(steps[0], count, now)
+            if steps[0].end <= offered:
+                steps.clear()
+            return
         records = sum(step.records for step in steps)
         for step in steps if count > 0 else ():
             share = left if step is steps[-1] else count * step.records // records

@@ -113,11 +113,15 @@ class OpenTopic:
         """Take what arrived, in order, to be encoded by `turn` in steps."""
         self.consumed_records += len(records)
         self.traffic.consumed += len(records)
-        steps = [records[begin : begin + STEP_RECORDS] for begin in range(0, len(records), STEP_RECORDS)] or [[]]
-        for step in steps:
-            size = sum(map(len, step))
-            self._backlog.append(Arrived(step, list(ends) if step is steps[-1] else [], size))
-            self._backlog_bytes += size
+        while len(records) > STEP_RECORDS:
+            self._put_off(records[:STEP_RECORDS], [])
+            records = records[STEP_RECORDS:]
+        self._put_off(records, list(ends))
+
+    def _put_off(self, records: list[Any], ends: list[tuple[int, int]]) -> None:
+        size = sum(map(len, records))
+        self._backlog.append(Arrived(records, ends, size))
+        self._backlog_bytes += size
 
     @property
     def wants_pause(self) -> bool | None:
@@ -134,7 +138,7 @@ class OpenTopic:
         Whether there is more to do, and by how many bytes the tails grew.
         """
         grown, begun = 0, time.perf_counter()
-        if self._backlog and all(tail.unserved_bytes < AHEAD_BYTES for tail in self.tails.values()):
+        if self._backlog and self._have_kept_up():
             grown = self._enter(self._backlog.popleft())
         more, encoded = bool(self._backlog), time.perf_counter()
         for tail in self.tails.values():
@@ -142,6 +146,12 @@ class OpenTopic:
         self.traffic.encode_seconds += encoded - begun
         self.traffic.fanout_seconds += time.perf_counter() - encoded
         return more, grown
+
+    def _have_kept_up(self) -> bool:
+        for tail in self.tails.values():  # noqa: SIM110  a generator costs as much as what it asks
+            if tail.unserved_bytes >= AHEAD_BYTES:
+                return False
+        return True
 
     def _pump(self, tail: Tail) -> bool:
         before = tail.delivered
@@ -163,15 +173,17 @@ class OpenTopic:
 
     def _enter(self, arrived: Arrived) -> int:
         self._backlog_bytes -= arrived.size
-        before = sum(tail.memory_bytes for tail in self.tails.values())
+        grown = 0
         for format, tail in self.tails.items():
+            grown -= tail.memory_bytes
             _APPEND[format](self._encoder, tail, arrived.records)
             self._delays[format].entered(tail.end, arrived.records)
             for partition, offset in arrived.ends:
                 tail.advance(partition, offset)
+            grown += tail.memory_bytes
         if not self.tails:
             self._pass(arrived)
-        return sum(tail.memory_bytes for tail in self.tails.values()) - before
+        return grown
 
     def _pass(self, arrived: Arrived) -> None:
         """Nobody wants it in any format: only the place moves."""

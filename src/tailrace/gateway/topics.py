@@ -250,7 +250,7 @@ class Topics:
         ends: dict[str, list[tuple[int, int]]] = {}
         for name, partition, offset in batch.ends:
             ends.setdefault(name, []).append((partition, offset))
-        for name in {**batch.records, **ends}:
+        for name in {**batch.records, **ends} if ends else batch.records:
             held = self._held.get(name)
             if held is not None and held.generation == batch.generation.get(name):
                 held.refused = ""

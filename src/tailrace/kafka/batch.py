@@ -3,11 +3,12 @@
 Pure. `Message` objects are handed on as they are: what is encoded, and whether, is decided by who wants them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from confluent_kafka import KafkaError, Message
 
+from tailrace._fanout import sole_topic
 from tailrace.kafka.trouble import trouble
 
 NO_PARTITION = -1
@@ -46,8 +47,12 @@ class Batch(msgspec.Struct, eq=False):
         return bool(self.records or self.ends or self.faults)
 
 
-def batch(messages: Iterable[Message], generations: Mapping[str, int]) -> Batch:
+def batch(messages: list[Message], generations: Mapping[str, int]) -> Batch:
     """Sorts what one `consume` returned; topics that have no generation are not assigned (any more) and left out."""
+    sole = sole_topic(messages)
+    if sole is not None:  # as nearly always
+        generation = generations.get(sole)
+        return Batch() if generation is None else Batch({sole: messages}, generation={sole: generation})
     sorted_out = Batch()
     topic: str | None = None
     records: list[Message] = []

@@ -9,7 +9,6 @@ touched from the thread (a test holds trio to that). And the GIL: each side firs
 looks itself, so that one of them sees the other.
 """
 
-import contextlib
 import os
 import threading
 import weakref
@@ -25,6 +24,7 @@ class HandOff(Generic[T]):
 
     def __init__(self, room: int) -> None:
         self._send, self._receive = trio.open_memory_channel[T](max(1, room))
+        self._given = self._received = 0  # how many; each is written by one side
         self._waits = False  # the receiver, for the bell
         self._ended = False
         self._taken = threading.Event()  # not set while the thread waits for room
@@ -48,6 +48,7 @@ class HandOff(Generic[T]):
     def _put(self, item: T) -> bool:
         try:
             self._send.send_nowait(item)
+            self._given += 1
         except trio.WouldBlock:
             return self._ended
         except trio.ClosedResourceError:
@@ -57,7 +58,7 @@ class HandOff(Generic[T]):
     @property
     def ready(self) -> bool:
         """The receiver has taken everything: it waits, or is at work on the last item."""
-        return self._receive.statistics().current_buffer_used == 0
+        return self._given == self._received
 
     # ------------------------------------------------------------------------------------------------------ in trio
 
@@ -66,14 +67,18 @@ class HandOff(Generic[T]):
         if not self.ready:
             await trio.lowlevel.checkpoint()
         while True:
+            if self.ready and not self._ended:
+                await self._wait()
+                continue
             try:
                 return self.receive_nowait()
-            except trio.WouldBlock:
-                await self._wait()
+            except trio.WouldBlock:  # the thread is between putting an item down, which was taken, and counting it
+                await trio.lowlevel.checkpoint()
 
     def receive_nowait(self) -> T:
         """The next item; WouldBlock when there is none, EndOfChannel behind the last one."""
         item = self._receive.receive_nowait()
+        self._received += 1
         if not self._taken.is_set():
             self._taken.set()
         return item
@@ -92,8 +97,10 @@ class HandOff(Generic[T]):
                 await trio.lowlevel.wait_readable(self._bell)
         finally:
             self._waits = False
-        with contextlib.suppress(BlockingIOError):
+        try:
             os.eventfd_read(self._bell)
+        except BlockingIOError:
+            pass  # rung before it waited, and seen then
 
     def _ring(self) -> None:
         self._waits = False

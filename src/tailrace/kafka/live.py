@@ -87,6 +87,7 @@ class LiveConsumer:
         self._stopping = False
         # From here on the poll thread's own.
         self._assigned: dict[str, _Assignment] = {}
+        self._generation_of: dict[str, int] = {}
         self._faults: list[Fault] = []
         self._batches = 0
         self._records = 0
@@ -188,10 +189,10 @@ class LiveConsumer:
     def _hand_over(self, batches: HandOff[Batch], messages: list[Message]) -> None:
         if not messages and not self._faults:
             return
-        generations = {topic: each.generation for topic, each in self._assigned.items()}
-        arrived = batch(messages, generations)
-        arrived.faults += self._faults
-        self._faults.clear()
+        arrived = batch(messages, self._generation_of)
+        if self._faults:
+            arrived.faults += self._faults
+            self._faults.clear()
         if not arrived:
             return
         batches.give(arrived)
@@ -202,6 +203,7 @@ class LiveConsumer:
         is_new = topic not in self._assigned
         self._do_unassign(topic, consumer)
         self._assigned[topic] = _Assignment(generation, set(offsets))
+        self._generation_of[topic] = generation
         consumer.incremental_assign([TopicPartition(topic, each, offsets[each]) for each in offsets])
         if is_new:
             _find_leaders(topic, consumer)
@@ -219,6 +221,7 @@ class LiveConsumer:
 
     def _do_unassign(self, topic: str, consumer: Consumer) -> None:
         self._do_resume(topic, consumer)  # a pause outlives the assignment (measured)
+        self._generation_of.pop(topic, None)
         if (assignment := self._assigned.pop(topic, None)) is not None and assignment.partitions:
             consumer.incremental_unassign(_partitions(topic, assignment))
 

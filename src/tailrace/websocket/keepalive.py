@@ -49,6 +49,14 @@ class Pulse:
 
     def look(self, now: float, acknowledged: int, received: int, waiting: int, times: Times) -> Verdict:
         """Judge: `acknowledged` and `received` are bytes since the beginning, `waiting` bytes not yet acknowledged."""
+        if (
+            not waiting
+            and acknowledged == self._acknowledged
+            and received == self._received
+            and self._pinged_at is None
+        ):
+            self._stuck_since = None  # nothing has happened: what most looks find
+            return self._judge_quiet(now, acknowledged, times)
         own = 0 if self._pinged_at is None else PING_BYTES
         if acknowledged - self._acknowledged > own or received != self._received or waiting > own:
             self._pinged_at = None

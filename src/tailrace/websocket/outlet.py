@@ -7,10 +7,8 @@ raises for what the other end did but in trio's words.
 """
 
 import errno
-import fcntl
 import socket
 import struct
-import termios
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -233,7 +231,7 @@ class Outlet(trio.abc.Stream):
         return self.line.sent_bytes - self._in_flight()
 
     def _in_flight(self) -> int:
-        return unsent_or_unacknowledged(self._socket)
+        return self.line.in_flight_bytes
 
     async def drain(self) -> None:
         """Wait until everything that was committed has left, or the connection is gone. No subscription may be left."""
@@ -258,9 +256,3 @@ def limit_unsent(sock: trio.socket.SocketType) -> None:
     """Bound what the kernel takes beyond what it has sent; not every socket is TCP (tests use pairs)."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-
-
-def unsent_or_unacknowledged(sock: trio.socket.SocketType) -> int:
-    """Bytes in the kernel's send queue that were not acknowledged (tcp(7), SIOCOUTQ)."""
-    queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-    return int(struct.unpack("i", queued)[0])
