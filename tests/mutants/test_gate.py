@@ -17,9 +17,10 @@ from benchmarks.check import BASELINE
 from benchmarks.gate.counting import Counts, count
 from benchmarks.gate.verdict import compare
 from msgspec import json
+from tests.core_source import core_source
 
 ROOT = Path(__file__).parents[2]
-SOURCE = (ROOT / "src" / "_fanout.pyx").read_text(encoding="utf-8")
+SOURCE = core_source()
 SEND = 'ssize_t c_send "send"(int fd,'
 SLOWER = '''cdef extern from *:
     """

@@ -1,8 +1,8 @@
 """Would the tests notice? Each mutant is the compiled core with one fault put in; the model must find every one.
 
-A mutant is a piece of src/_fanout.pyx and what stands there instead; the piece must occur exactly once, so that a
-mutant whose code has changed fails at once and is written anew. Everything is built in a temporary directory. The
-first is no mutant: the model must be green on the code as it stands.
+A mutant is a piece of src/_fanout.pyx or its parts and what stands there instead; the piece must occur exactly once, so
+that a mutant whose code has changed fails at once and is written anew. Everything is built in a temporary directory.
+The first is no mutant: the model must be green on the code as it stands.
 """
 
 import signal
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.core_source import core_source
 
 ROOT = Path(__file__).parents[2]
-SOURCE = (ROOT / "src" / "_fanout.pyx").read_text(encoding="utf-8")
+SOURCE = core_source()
 RUNS = 400  # of the model, at most; most mutants are found in the first twenty
 MODEL = f"""
 import signal, sys

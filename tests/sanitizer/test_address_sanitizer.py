@@ -12,10 +12,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from tests.core_source import core_source
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 600
-TESTS = ("test_fanout.py", "test_fanout_readback.py", "test_fanout_model.py", "test_json.py")
+TESTS = ("test_fanout.py", "test_fanout_readback.py", "test_fanout_model.py", "test_json.py", "test_append.py")
 PLANTED = """
     cdef char* planted = <char*>malloc(8)
     planted[8 + (0 if planted == NULL else len(frames) * 0)] = 1
@@ -53,10 +54,8 @@ def build(folder: Path, plant: str = "") -> Built:
     shutil.copytree(
         ROOT / "src" / "tailrace", folder / "tailrace", ignore=shutil.ignore_patterns("*.so", "__pycache__")
     )
-    for part in (ROOT / "src").glob("*.pxi"):
-        shutil.copy(part, folder)
     for file in sorted((ROOT / "src").glob("*.pyx")):
-        name, source = file.stem, file.read_text(encoding="utf-8")
+        name, source = file.stem, core_source(file.name)
         if plant and name != "_fanout":
             continue
         if plant:

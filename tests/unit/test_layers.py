@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.core_source import core_source
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -132,7 +133,7 @@ def test_what_is_allowed_is_not_found() -> None:
 
 
 def test_the_compiled_core_imports_nothing_that_does() -> None:
-    source = (SOURCE / "_fanout.pyx").read_text(encoding="utf-8")
+    source = core_source()
     imported = re.findall(r"^\s*(?:from|import)\s+([\w.]+)\s*(?:import|$)", source, re.MULTILINE)
     assert [module for module in imported if _wrong("_fanout", module)] == []
 
