@@ -120,8 +120,8 @@ export interface Loss {
 export type TailraceState = "connecting" | "open" | "waiting" | "closed";
 
 export interface TailraceOptions {
-  /** Asked before each connection. */
-  token?(): string | undefined | Promise<string | undefined>;
+  /** Sent as the first command. A function is asked before each connection, and again before its token expires. */
+  token?: string | (() => string | undefined | Promise<string | undefined>);
   /** `detail`: the welcome when open, the loss when waiting or closed. */
   onState?(state: TailraceState, detail?: Welcome | Loss): void;
   /** For Node 20, which has none of its own: the one of the package `ws`. */

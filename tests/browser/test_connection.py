@@ -212,3 +212,26 @@ def test_ten_thousand_records_leave_a_few_rows(peer: Peer, browser: Browser) -> 
     assert browser.driver.execute_script("return document.querySelectorAll('.row').length") < 100
     browser.until(lambda: browser.texts("#positions tbody td")[1] == "10010", "the place is told")
     assert browser.driver.execute_script("return Number(document.querySelector('#records').ariaRowCount)") == 5_001
+
+
+def test_a_token_is_asked_for_and_brought(browser: Browser, gateway: ScriptedGateway) -> None:
+    """A gateway that wants one: the page says so, takes it, and connects anew with it as its first command."""
+    browser.open(gateway.url)
+    first = gateway.accept()
+    first.welcome()
+    first.send(
+        "error", id=first.expect("subscribe")["id"], command="subscribe", code="unauthenticated", message="first"
+    )
+    browser.until(lambda: "wants credentials" in browser.text("#fault"), "it says what is wanted")
+    browser.element("#token").send_keys("a.b.c")
+    browser.press("#start")
+    second = gateway.accept()
+    second.welcome()
+    auth = second.expect("auth")
+    assert auth["token"] == "a.b.c"
+    second.send("authenticated", id=auth["id"], subject="me", expires_at=None)
+    id_ = second.expect("subscribe")["id"]
+    second.subscribed(id_, {"0": 5})
+    second.record(id_, 0, 5)
+    browser.until(lambda: browser.number("#total-records") == 1, "a record")
+    assert "a.b.c" not in browser.driver.page_source

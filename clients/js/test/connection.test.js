@@ -1,6 +1,6 @@
 /** When the client comes back, when it stays away, and how it finds out that nobody is there. */
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { Tailrace, backoff, reconnects } from "../tailrace.js";
 import { Sockets, settled } from "./scripted.js";
@@ -174,12 +174,88 @@ test("a gateway that sends no pings is asked every 25 s", async () => {
   assert.equal(socket.command().type, "ping");
 });
 
-test("a token is asked for before each connection, and offered beside the protocol", async () => {
+/** Takes the next command, which must bring this token; its id. */
+function brought(token) {
+  const { type, id, token: told } = sockets.last.command();
+  assert.deepEqual([type, told], ["auth", token]);
+  return id;
+}
+
+/** `left`: milliseconds until it expires, null: it does not. */
+function taken(token, left = null) {
+  const id = brought(token);
+  sockets.last.say("authenticated", { id, subject: "me", expires_at: left === null ? null : Date.now() + left });
+}
+
+test("a token is asked for before each connection, and is the first that is said", async () => {
   let count = 0;
-  await connected({ token: async () => `t${++count}` });
-  assert.deepEqual(sockets.last.protocols, ["tailrace.v1.json", "tailrace.token.t1"]);
+  const client = await connected({ token: async () => `t${++count}` });
+  assert.deepEqual(sockets.last.protocols, ["tailrace.v1.json"]);
+  client.subscribe("orders");
+  taken("t1");
+  assert.equal(sockets.last.subscribed({ 0: 5 }), 2);
   await sockets.reconnected(4003);
-  assert.deepEqual(sockets.last.protocols, ["tailrace.v1.json", "tailrace.token.t2"]);
+  taken("t2");
+  assert.deepEqual(sockets.last.command().from, { offsets: { 0: 5 }, topic_id: "t1" });
+});
+
+test("a token may be a string", async () => {
+  await connected({ token: "t" });
+  taken("t", 12_000);
+  await sockets.pass(15_000);
+  assert.deepEqual(sockets.last.commands, []); // there is none to renew it with
+  await sockets.reconnected(4003);
+  brought("t");
+});
+
+test("without a token none is sent", async () => {
+  for (const token of [undefined, () => undefined, ""]) {
+    await connected({ token });
+    assert.deepEqual(sockets.last.commands, []);
+  }
+});
+
+test("a token is renewed before it expires, without a break", async () => {
+  mock.method(Date, "now", () => sockets.now);
+  let count = 0;
+  await connected({ token: () => `t${++count}` });
+  taken("t1", 100_000);
+  for (let turn = 0; turn < 3; turn++) {
+    await sockets.pass(20_000);
+    sockets.last.say("news", {});
+  }
+  await sockets.pass(9_999);
+  assert.deepEqual(sockets.last.commands, []);
+  await sockets.pass(1);
+  taken("t2", 20_000); // of which half is left for the next
+  await sockets.pass(10_000);
+  taken("t3");
+  assert.equal(sockets.list.length, 1);
+});
+
+test("a first token that is not good ends it for good; one that cannot be judged does not", async () => {
+  for (const [code, state] of [["unauthenticated", "closed"], ["forbidden", "closed"], ["internal", "waiting"]]) {
+    const client = await connected({ token: "t" });
+    sockets.last.say("error", { id: brought("t"), command: "auth", code, message: "why" });
+    assert.equal(client.state, state);
+    assert.equal(sockets.last.closed, true);
+    client.close();
+  }
+});
+
+test("a gateway that asks for no tokens is told one in vain", async () => {
+  const client = await connected({ token: "t" });
+  sockets.last.say("error", { id: brought("t"), command: "auth", code: "bad_request", message: "none" });
+  assert.equal(client.state, "open");
+});
+
+test("a later token that is not good leaves the first in force", async () => {
+  const tokens = ["t1", "t2"];
+  const client = await connected({ token: () => tokens.shift() });
+  taken("t1", 20_000);
+  await sockets.pass(10_500);
+  sockets.last.say("error", { id: brought("t2"), command: "auth", code: "unauthenticated", message: "no" });
+  assert.equal(client.state, "open");
 });
 
 test("a token that cannot be had is asked for again", async () => {
@@ -191,7 +267,7 @@ test("a token that cannot be had is asked for again", async () => {
     assert.deepEqual([states.at(-1)[0], states.at(-1)[1].reason], ["waiting", "Error: offline"]);
   }
   await sockets.pass(states.at(-1)[1].delay);
-  assert.deepEqual(sockets.last.protocols, ["tailrace.v1.json"]);
+  assert.deepEqual(sockets.last.commands, []);
 });
 
 test("close() ends everything, while connected, waiting or dialling", async () => {

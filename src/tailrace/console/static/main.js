@@ -32,7 +32,10 @@ let subscription = null;
 let chosen = null; // {topic, key}
 let stranded = null; // the place of a subscription that a close for good has ended, for when people connect again
 
+let token = ""; // kept nowhere else: a page that is loaded again asks again
+
 const view = new View(topics, {
+  present,
   start,
   filter,
   stop,
@@ -66,6 +69,15 @@ const connection = new RemoteConnection(new URL("ws", location.href.replace(/^ht
 });
 
 // What people ask for
+
+/** Nothing is done when it is the token there is. */
+function present(told) {
+  if (told !== token) {
+    leave();
+    token = told;
+    connection.present(token);
+  }
+}
 
 /** `key`: null for every record. Whatever ran before is left, and its records with it. */
 function start(topic, key) {

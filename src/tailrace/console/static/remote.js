@@ -8,6 +8,7 @@
 
 export class RemoteConnection {
   #worker;
+  #url;
   #listener;
   #subscriptions = new Map(); // number -> RemoteSubscription
   #count = 0;
@@ -17,7 +18,14 @@ export class RemoteConnection {
     this.#listener = listener;
     this.#worker = new Worker(workerUrl(), { type: "module" });
     this.#worker.onmessage = ({ data }) => this.#replay(data);
-    this.#worker.postMessage(["connect", url.href]);
+    this.#worker.postMessage(["connect", url.href, ""]);
+    this.#url = url;
+  }
+
+  /** Connect anew, with this token or ("") none; every subscription is gone. */
+  present(token) {
+    this.#subscriptions.clear();
+    this.#worker.postMessage(["connect", this.#url.href, token]);
   }
 
   /** Connect now instead of waiting on, or after a close for good. */

@@ -12,6 +12,8 @@ const BUFFER = 2 ** 20; // characters of JSON that may wait for a loop: some ten
 const LONGEST_MS = 2 ** 31 - 1; // setTimeout takes no more
 const WELCOME_MS = 15_000; // the gateway itself gives a handshake 10 s
 const PONG_MS = 10_000; // from our ping to any message, before the connection counts as dead
+const RENEW_MS = 30_000; // before a token expires another one is asked for, or half of what is left, if that is less
+const RENEW_LEAST_MS = 10_000; // whatever this clock makes of the gateway's
 const SETTLED_MS = 5_000; // a connection that lasted this long was a good one: back-off starts anew
 const RECONNECT = new Set([1001, 1006, 1011, 1012, 1013]);
 const PASSING = new Set(["kafka_unavailable", "rate_limited", "internal"]); // refusals that time heals
@@ -223,6 +225,9 @@ export class Tailrace {
   #heardAt = 0;
   #openedAt = Infinity;
   #closing = null; // the gateway's `closing`, until the socket closes
+  #token = null; // of this connection
+  #trusted = false; // the gateway took one
+  #renewal = null;
 
   /** Connects at once. `options`: token, onState, WebSocket (Node 20 has none of its own). */
   constructor(url, options = {}) {
@@ -271,9 +276,9 @@ export class Tailrace {
 
   async #dial(turn) {
     try {
-      const token = await this.#options.token?.();
+      this.#token = await this.#nextToken();
       if (turn !== this.#dialling) return;
-      this.#socket = new this.#options.WebSocket(this.url, [SUBPROTOCOL, ...(token ? [`tailrace.token.${token}`] : [])]);
+      this.#socket = new this.#options.WebSocket(this.url, [SUBPROTOCOL]);
       this.#socket.onmessage = ({ data }) => this.#receive(data);
       this.#socket.onclose = ({ code, reason }) => this.#lost(code, reason);
       this.#socket.onerror = () => {}; // `close` follows, and says more
@@ -292,7 +297,7 @@ export class Tailrace {
     // An error about an unsubscribe is about an earlier owner of the id: its end and our unsubscribe crossed.
     if (!this.#owners.has(id) || (type === "error" && message.command === "unsubscribe")) return;
     const owner = this.#owners.get(id);
-    if (type === "unsubscribed" || type === "error" || type === "pong") this.#owners.delete(id);
+    if (["unsubscribed", "error", "pong", "authenticated"].includes(type)) this.#owners.delete(id);
     owner?._receive(message, data.length);
   }
 
@@ -300,8 +305,41 @@ export class Tailrace {
     this.welcome = message;
     this.#openedAt = performance.now();
     this.#watch(this.welcome.ping_interval_ms ?? 25_000);
+    if (this.#token) this.#authenticate(this.#token); // the gateway judges it before it looks at what comes behind
     this.#change("open", message);
     for (const subscription of this.#subscriptions) subscription._ask();
+  }
+
+  async #nextToken() {
+    const { token } = this.#options;
+    return typeof token === "function" ? await token() : token;
+  }
+
+  #authenticate(token) {
+    this._command("auth", { _receive: (answer) => this.#judged(answer) }, { token });
+  }
+
+  /** A first token that is no good ends it; a later one leaves the one before in force, until 4003 asks for another. */
+  #judged({ type, code, message, expires_at: expiresAt }) {
+    if (type === "authenticated") {
+      this.#trusted = true;
+      this.#renewBefore(expiresAt);
+    } else if (!this.#trusted && code !== "bad_request") {
+      this.#abandon(PASSING.has(code) ? 1006 : 4502, message); // bad_request: this gateway asks for none
+    }
+  }
+
+  #renewBefore(expiresAt) {
+    clearTimeout(this.#renewal);
+    if (typeof this.#options.token !== "function" || expiresAt === null) return;
+    const left = expiresAt - Date.now();
+    const delay = Math.min(Math.max(left / 2, left - RENEW_MS, RENEW_LEAST_MS), LONGEST_MS);
+    this.#renewal = setTimeout(() => this.#renew(this.#socket), delay);
+  }
+
+  async #renew(socket) {
+    const token = await this.#nextToken().catch(() => null);
+    if (token && socket === this.#socket) this.#authenticate(token);
   }
 
   /** A page cannot see WebSocket pings, so a long silence is answered with a `ping` of our own. */
@@ -330,6 +368,8 @@ export class Tailrace {
     if (performance.now() - this.#openedAt > SETTLED_MS) this.#attempts = 0;
     clearTimeout(this.#reconnect);
     clearTimeout(this.#watcher);
+    clearTimeout(this.#renewal);
+    this.#trusted = false;
     this.#owners.clear();
     this.#openedAt = Infinity;
     this.#socket = this.#closing = this.welcome = this.#dialling = null;

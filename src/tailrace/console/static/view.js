@@ -22,17 +22,18 @@ const CONNECTION_WORDS = {
 export class View {
   #countdown = null;
   #listener;
-  #running = null; // "topic key" of the form when it was last started
+  #running = null; // "topic key token" of the form when it was last started
   #rateChart = new Chart(byId("rate-chart"), { slots: WINDOW_SECONDS, format: short, floor: 10 });
   #latencyChart = new Chart(byId("latency-chart"), { slots: WINDOW_SECONDS, format: duration, floor: 10 });
 
-  /** `listener`: start(topic, key or null), filter(key), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
+  /** `listener`: present(token or ""), start(topic, key or null), filter(key), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
   constructor(topics, listener) {
     this.#listener = listener;
     this.#offer(topics);
     byId("subscribe").addEventListener("input", () => this.#showStart());
     byId("subscribe").addEventListener("submit", (event) => {
       event.preventDefault();
+      listener.present(byId("token").value.trim());
       listener.start(byId("topic").value.trim(), byId("key").value === "" ? null : byId("key").value);
     });
     byId("drop-key").addEventListener("click", () => listener.filter(null));
@@ -111,7 +112,7 @@ export class View {
   }
 
   get #form() {
-    return `${byId("topic").value.trim()} ${byId("key").value}`;
+    return `${byId("topic").value.trim()} ${byId("key").value} ${byId("token").value.trim()}`;
   }
 
   /** Start is there to be pressed when nothing runs, or something else is asked for than runs. */

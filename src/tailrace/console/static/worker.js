@@ -2,7 +2,7 @@
  * The client (tailrace.js), off the page's own thread: at ten thousand messages a second a browser spends most of a core
  * on taking them in (77 us each, of which this code is 15), and the page must answer to its reader meanwhile.
  *
- * In: ["connect", url], ["open"], ["subscribe", number, topic, options], ["unsubscribe", number].
+ * In: ["connect", url, token or ""] (also anew: what ran before is gone), ["open"], ["subscribe", number, topic, options], ["unsubscribe", number].
  * Out, at most every BATCH_MS: {events: [[number or null, what, ...details], ...], places: {number: {...}}}; `what` and
  * the details are the listener's of remote.js; number null is the connection itself.
  */
@@ -12,12 +12,17 @@ const BATCH_MS = 50;
 
 const subscriptions = new Map(); // the page's number -> Subscription
 let client = null;
+let turns = 0; // how often it connected anew
 let events = [];
 let timer = null;
 
 const commands = {
-  connect(url) {
-    client = new Tailrace(url, { onState: (state, detail) => tell(null, "changed", state, detail) });
+  connect(url, token) {
+    const turn = ++turns;
+    client?.close(); // what becomes of it is nobody's
+    subscriptions.clear();
+    const changed = (...change) => turn === turns && tell(null, "changed", ...change);
+    client = new Tailrace(url, { token, onState: changed });
   },
   open() {
     client.open();
