@@ -6,11 +6,16 @@ reading under any rules and claims: tests/unit/test_access_property.py.
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway import JSON, MSGPACK, Client, Gateway, running, until
+import trio
+from tests.gateway import DEADLINE_SECONDS, JSON, MSGPACK, Client, Gateway, process, running, until
 from tests.kafka_broker import Broker
 from tests.tokens import OTHER_RSA, OTHER_SECRET, PRIVATE, SECRET, forged, hs256, issuer, jwk, pem, token
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -286,3 +291,39 @@ async def test_keys_from_a_url_that_change_and_go_away(kafka: Broker, quick: Non
             # The oldest trick, over the wire: HMAC with the public key.
             trick = forged({"alg": "HS256", "kid": "old"}, {"role": "staff"}, hs256(pem(PRIVATE["RS256"])))
             assert (await gateway.refused("/ws", authorization=f"Bearer {trick}")).status == 401
+
+
+async def test_the_commands_together(kafka: Broker, tmp_path: Path) -> None:
+    """`serve` with a configuration file, `token` for its secret, `tail` with that token; nothing of both in the log."""
+    topic = fill(kafka)
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f'[auth]\nmode = "jwt"\nalgorithms = ["HS256"]\nsecret = "{SECRET}"\n'
+        f'[[rules]]\ntopics = ["{topic}"]\nallow = ["subscribe"]\nkeys = ["${{claims.tenant}}"]\n'
+    )
+    command = [sys.executable, "-m", "tailrace"]
+    signed = await trio.run_process(
+        [*command, "token", "--claim", "tenant=red"],
+        capture_stdout=True,
+        env=os.environ | {"TAILRACE_AUTH__SECRET": SECRET},
+    )
+    text = signed.stdout.decode().strip()
+    async with process(tmp_path, kafka, "--config", str(file), "--log-level", "debug") as gateway:
+        await gateway.until_ready()
+        tail = [*command, "tail", f"ws://{gateway.public}/topics/{topic}?from=earliest"]
+        refused = await trio.run_process(tail, capture_stderr=True, check=False)
+        assert refused.returncode == 1
+        assert b"refused with 401: unauthenticated" in refused.stderr
+        reading = await trio.lowlevel.open_process(
+            tail, stdout=subprocess.PIPE, env=os.environ | {"TAILRACE_TOKEN": text}
+        )
+        assert reading.stdout is not None
+        lines = b""
+        with trio.fail_after(DEADLINE_SECONDS):
+            while lines.count(b"\n") < 2 * PER_KEY:
+                lines += await reading.stdout.receive_some()
+        reading.terminate()
+        await reading.wait()
+        assert {json.loads(line)["key"] for line in lines.splitlines()} == {"red"}
+        assert text not in gateway.log
+        assert SECRET not in gateway.log

@@ -95,7 +95,7 @@ def test_kubernetes_service_variables_are_passed_over() -> None:
     assert load(environment={f"TAILRACE_{name}": "x" for name in names}) == Config()
 
 
-@pytest.mark.parametrize("name", ["ECHO", "BENCH_KAFKA"])
+@pytest.mark.parametrize("name", ["ECHO", "TOKEN", "BENCH_KAFKA"])
 def test_switches_are_no_settings(name: str) -> None:
     assert load(environment={f"TAILRACE_{name}": "x"}) == Config()
 

@@ -224,3 +224,14 @@ async def test_leaving_does_not_wait_for_a_dead_peer() -> None:
         with trio.fail_after(5):
             async with dial(f"ws://{address}/ws", NAME):
                 pass
+
+
+async def test_a_token_goes_in_the_header() -> None:
+    async def script(peer: Peer) -> None:
+        assert peer.socket.request is not None
+        await peer.say("told", header=peer.socket.request.headers.get("Authorization"))
+
+    async with scripted(script) as gateway:
+        for token, header in (("a.b.c", '"Bearer a.b.c"'), (None, "null")):
+            async with dial(f"ws://{gateway}/ws", NAME, token) as connection:
+                assert await connection.receive() == f'{{"type": "told", "header": {header}}}'

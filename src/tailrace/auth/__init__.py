@@ -12,3 +12,10 @@ Read in this order:
 Rules: an algorithm is taken from the configuration, never from the token; a key is used only with the algorithms it was
 made for; whatever a token holds, the outcome is a Principal or BadToken. No token is ever logged or quoted.
 """
+
+import warnings
+
+from jwt.warnings import InsecureKeyLengthWarning
+
+# `config check`, `token` and the start of `serve` tell of a short secret, once; the library would for every token.
+warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)

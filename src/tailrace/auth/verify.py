@@ -5,13 +5,11 @@ the key one that is bound to it; `jwk`, `jku` and `x5u` in a token's header are 
 is a fault where none is configured, since such a token is meant for somebody else (RFC 7519, 4.1.3).
 """
 
-import warnings
 from enum import StrEnum
 from typing import Any, Final
 
 import jwt
 from jwt import exceptions
-from jwt.warnings import InsecureKeyLengthWarning
 
 from tailrace.auth.keys import Keys
 from tailrace.config import Auth
@@ -19,9 +17,6 @@ from tailrace.core.claims import Principal
 
 MAX_TOKEN_BYTES: Final = 8192  # what fits a request head beside a browser's cookies (http/head.py)
 LAST_TIME: Final = 253_402_300_799  # the end of the year 9999: no clock or date behind it overflows
-
-# `config check` and the start of `serve` tell of it, once; the library would for every token.
-warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
 
 
 class Fault(StrEnum):

@@ -61,7 +61,7 @@ def add_serve(parser: ArgumentParser) -> None:
 
 
 def add_tail(parser: ArgumentParser) -> None:
-    """URL, --topic, --key, --from, --slow."""
+    """URL, --topic, --key, --from, --slow, --token."""
     parser.add_argument("url", metavar="URL", help="ws://HOST:PORT/topics/TOPIC, or ws://HOST:PORT/ws with --topic")
     parser.add_argument("--topic", metavar="NAME", help="the topic, for a /ws URL")
     parser.add_argument("--key", metavar="KEY", action="append", help="only records with this key; repeatable")
@@ -72,6 +72,7 @@ def add_tail(parser: ArgumentParser) -> None:
         help="latest (default), earliest, last:N, timestamp:T, offsets:P=N,..., snapshot",
     )
     parser.add_argument("--slow", metavar="POLICY", help="wait (default), latest, skip or close")
+    parser.add_argument("--token", metavar="JWT", help="for a gateway that asks for one (default: TAILRACE_TOKEN)")
 
 
 def add_bench(parser: ArgumentParser) -> None:

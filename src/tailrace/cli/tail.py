@@ -9,6 +9,7 @@ slows the gateway down, and nothing is lost by it.
 
 import contextlib
 import os
+import re
 import select
 import signal
 import stat
@@ -16,15 +17,21 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
 
 import trio
 
+from tailrace.address import is_loopback
 from tailrace.client.following import Following, Leave, Line, Over, Say, Told, Wait
 from tailrace.client.target import Target, read_target
 from tailrace.core.protocol import JSON
 from tailrace.errors import ConfigError
 from tailrace.printable import printable
 from tailrace.websocket.dial import Dialled, Lost, Refused, Unreachable, dial
+
+TOKEN_VARIABLE: Final = "TAILRACE_TOKEN"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
 
 
 def run(arguments: Namespace) -> int:
@@ -33,10 +40,27 @@ def run(arguments: Namespace) -> int:
         target = read_target(arguments.url, arguments.topic, arguments.key, arguments.from_, arguments.slow)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    token = read_token(arguments.token)
+    if token is not None and in_the_clear(target):
+        tell("the token travels in the clear: ws:// to another machine")
     try:
-        return trio.run(partial(tail, target, Output(sys.stdout.fileno())))
+        return trio.run(partial(tail, target, Output(sys.stdout.fileno()), token))
     except KeyboardInterrupt:
         return 0  # before there was anything to stop
+
+
+def read_token(written: str | None) -> str | None:
+    """As an option gives it or the environment, where not everybody on the machine can read it."""
+    token = written or os.environ.get(TOKEN_VARIABLE)
+    if token and _TOKEN.fullmatch(token) is None:
+        raise ConfigError(f"--token, or {TOKEN_VARIABLE}, is no token: it has characters that none may have")
+    return token or None
+
+
+def in_the_clear(target: Target) -> bool:
+    """Whether others on the way can read what is sent."""
+    parts = urlsplit(target.address)
+    return parts.scheme == "ws" and not is_loopback(parts.hostname or "")
 
 
 class Output:
@@ -61,7 +85,7 @@ class Output:
         await trio.lowlevel.wait_readable(self._descriptor)  # the writing end of a pipe never is: it is an error
 
 
-async def tail(target: Target, output: Output) -> int:
+async def tail(target: Target, output: Output, token: str | None = None) -> int:
     """Follow until a signal, the end of the reader, or the end of it all: the exit code."""
     following = Following(target)
     code = 0
@@ -70,25 +94,25 @@ async def tail(target: Target, output: Output) -> int:
             nursery.start_soon(_until_stopped, signals, following, nursery.cancel_scope)
             nursery.start_soon(_until_closed, output, nursery.cancel_scope)
             with contextlib.suppress(BrokenPipeError):
-                code = await follow(following, output)
+                code = await follow(following, output, token)
             nursery.cancel_scope.cancel()
     return code
 
 
-async def follow(following: Following, output: Output) -> int:
+async def follow(following: Following, output: Output, token: str | None = None) -> int:
     """One connection after the other; the exit code when no more is wanted."""
     while True:
-        verdict = await _connection(following, output)
+        verdict = await _connection(following, output, token)
         tell(verdict.text)
         if isinstance(verdict, Over):
             return 1 if verdict.failed else 0
         await trio.sleep(verdict.seconds)
 
 
-async def _connection(following: Following, output: Output) -> Wait | Over:
+async def _connection(following: Following, output: Output, token: str | None) -> Wait | Over:
     began = trio.current_time()
     try:
-        async with dial(following.url, JSON.name) as connection:
+        async with dial(following.url, JSON.name, token) as connection:
             began = trio.current_time()
             leave = await _converse(connection, following, output)
         return following.left(leave)

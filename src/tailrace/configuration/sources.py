@@ -3,7 +3,7 @@
 Each function returns what it could read and adds a fault for each thing it could not. In the environment SECTION and
 KEY may be in any case, a topic's name is taken as it stands, and in TAILRACE_KAFKA__ an underscore is a dot
 (bootstrap_servers). Passed over are names that Kubernetes injects for a service called "tailrace", the switch
-TAILRACE_ECHO, and TAILRACE_BENCH_..., which are the benchmarks'.
+TAILRACE_ECHO, TAILRACE_TOKEN, which is a client's, and TAILRACE_BENCH_..., which are the benchmarks'.
 """
 
 import re
@@ -17,7 +17,7 @@ from tailrace.configuration.setting import Path, Setting, leaves, split_assignme
 
 PREFIX: Final = "TAILRACE_"
 _NO_SETTING: Final = re.compile(
-    r"ECHO|BENCH_\w+|SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP)(_[A-Z]+)?)?", re.ASCII
+    r"ECHO|TOKEN|BENCH_\w+|SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP)(_[A-Z]+)?)?", re.ASCII
 )
 _TOML_PLACE: Final = re.compile(r" \(at line (\d+), column \d+\)")
 

@@ -86,9 +86,10 @@ class Dialled:
         """Raises Lost."""
         await self._say(Message(text))
 
-    async def open(self, host: str, target: str, subprotocol: str) -> None:
+    async def open(self, host: str, target: str, subprotocol: str, token: str | None = None) -> None:
         """The handshake; raises Refused, and Lost when it breaks off."""
-        await self._say(Request(host=host, target=target, subprotocols=[subprotocol]))
+        headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode("ascii"))]
+        await self._say(Request(host=host, target=target, subprotocols=[subprotocol], extra_headers=headers))
         event = await self._event()
         if isinstance(event, RejectConnection):
             raise await self._refusal(event)
@@ -157,8 +158,9 @@ class Dialled:
 
 
 @contextlib.asynccontextmanager
-async def dial(url: str, subprotocol: str) -> AsyncIterator[Dialled]:
-    """Connect, and leave with 1000 at the end of the block. Raises Unreachable and Refused."""
+async def dial(url: str, subprotocol: str, token: str | None = None) -> AsyncIterator[Dialled]:
+    """Connect, and leave with 1000 at the end of the block. Raises Unreachable and Refused. token: for the gateway,
+    of characters that a header may have (RFC 6750, 2.1)."""
     stream: trio.abc.Stream | None = None
     try:
         with trio.move_on_after(CONNECT_SECONDS) as connecting:
@@ -166,7 +168,7 @@ async def dial(url: str, subprotocol: str) -> AsyncIterator[Dialled]:
             connection = Dialled(stream)
             parts = urlsplit(url)
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            await _opened(connection, parts.netloc, target, subprotocol)
+            await _opened(connection, parts.netloc, target, subprotocol, token)
         if connecting.cancelled_caught:
             raise Unreachable(f"no answer in {CONNECT_SECONDS:.0f} s")
         try:
@@ -195,9 +197,9 @@ async def connect(url: str) -> trio.abc.Stream:
         raise Unreachable(_innermost(error)) from None
 
 
-async def _opened(connection: Dialled, host: str, target: str, subprotocol: str) -> None:
+async def _opened(connection: Dialled, host: str, target: str, subprotocol: str, token: str | None) -> None:
     try:
-        await connection.open(host, target, subprotocol)
+        await connection.open(host, target, subprotocol, token)
     except Lost as lost:
         raise Unreachable(lost.reason or "the connection broke off") from None
 
