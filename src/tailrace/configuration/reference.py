@@ -55,7 +55,7 @@ _SECTIONS: Final = {
     "tail": "Memory for recent records, which all subscribers share.",
     "catchup": "Reading back from Kafka what the tail no longer has.",
     "limits": "What one client may take ([protocol](protocol.md)).",
-    "auth": "Who a client is. With `jwt` exactly one of `secret`, `public_key_file` and `jwks_url` is needed.",
+    "auth": "Who a client is. With `jwt` exactly one of `secret`, `public_key_file` and `jwks_url` is needed. [Access](access.md) explains tokens and rules.",
     "rules": "Who may do what: `[[rules]]` tables, the first that matches decides alone. Without any rule everybody who is let in may do what the topics' "
     'own settings allow; with `auth.mode = "jwt"` no match means no.',
     "publish": "Writing to Kafka for clients.",
