@@ -14,13 +14,13 @@ from tailrace.http.head import Head
 from tailrace.http.origin import origin_allowed
 
 
-def find_token(head: Head, offers: Sequence[str], config: Config) -> str | None:
-    """The token, or None when the client brought none. offers: the subprotocols."""
+def find_token(head: Head, offers: Sequence[str], host: str | None, config: Config) -> str | None:
+    """The token, or None when the client brought none. offers: the subprotocols; host: the one asked for."""
     auth = config.auth
     found = {*_bearers(head), *(offer[len(TOKEN_PREFIX) :] for offer in offers if offer.startswith(TOKEN_PREFIX))}
     if auth.query_parameter is not None:
         found |= set(_parameters(head, auth.query_parameter))
-    if not found and auth.cookie is not None and _from_our_page(head, config.listen.origins):
+    if not found and auth.cookie is not None and _from_our_page(head, host, config.listen.origins):
         found = set(_cookies(head, auth.cookie))
     if not found:
         return None
@@ -49,7 +49,7 @@ def _cookies(head: Head, name: str) -> Iterator[str]:
                 yield text.strip('"')
 
 
-def _from_our_page(head: Head, origins: Sequence[str]) -> bool:
+def _from_our_page(head: Head, host: str | None, origins: Sequence[str]) -> bool:
     sent = head.values(b"origin")
     named = [origin for origin in origins if origin != "*"]
-    return bool(sent) and origin_allowed(sent, head.value(b"host"), named)
+    return bool(sent) and origin_allowed(sent, host, named)

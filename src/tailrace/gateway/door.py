@@ -132,12 +132,12 @@ class Door:
             newcomer.came_for(head)
             head_only = head.method == "HEAD"
             if head.path == "/ws":
-                return await self._multiplexed(stream, head, self._admit(head, newcomer))
+                return await self._multiplexed(stream, head, self._admit(head, newcomer), newcomer)
             if head.path == ECHO_PATH and self._echo:
                 asked = self._admit(head, newcomer)
                 return Visit(head.path, behind(stream, head), echo_guard(), asked.answer(None), EchoClient())
             if head.path.startswith(PATH):
-                visit = await self._single(stream, head, self._admit(head, newcomer))
+                visit = await self._single(stream, head, self._admit(head, newcomer), newcomer)
                 await newcomer.turn()  # all who waited for the same answer of Kafka's have it in the same moment
                 return visit
             answer = None if self._page is None else self._page.answer(head)
@@ -164,25 +164,25 @@ class Door:
             raise Refused(FULL.after(self.admission.retry_seconds()))
         return asked
 
-    async def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
+    async def _multiplexed(self, stream: Accepted, head: Head, asked: Upgrade, newcomer: Newcomer) -> "Visit":
         chosen = choose_subprotocol(asked.offers, tuple(CODECS))
         codec = CODECS[chosen] if chosen else JSON_CODEC
         limits, chases = self._config.limits, self._config.catchup.max_per_connection
         client: Client | Dismissed
         try:
-            session = Session(codec, self._terms, await self._identify(stream, head, asked))
+            session = Session(codec, self._terms, await self._identify(stream, head, asked, newcomer))
             client = Client(session, self._topics, self.publishing, limits, chases, self.gate)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, codec)
         return self._visit(stream, head, asked.answer(chosen), frozenset({codec.opcode}), client)
 
-    async def _single(self, stream: Accepted, head: Head, asked: Upgrade) -> "Visit":
+    async def _single(self, stream: Accepted, head: Head, asked: Upgrade, newcomer: Newcomer) -> "Visit":
         """The positions are fixed before the handshake is answered."""
         chosen = choose_subprotocol(asked.offers, (JSON_CODEC.name,))
         request = self._read(head)
         client: StreamClient | Dismissed
         try:
-            principal = await self._identify(stream, head, asked)
+            principal = await self._identify(stream, head, asked, newcomer)
             request = self._permitted(request, principal)
             start = await while_present(stream.socket, partial(self._start, request))
             client = StreamClient(request, start, self._topics, self.gate, principal)
@@ -190,10 +190,14 @@ class Door:
             client = dismissed(unwelcome, head, None if request.format is Format.VALUE else JSON_CODEC)
         return self._visit(stream, head, asked.answer(chosen), frozenset(), client)
 
-    async def _identify(self, stream: Accepted, head: Head, asked: Upgrade) -> Principal | None:
+    async def _identify(self, stream: Accepted, head: Head, asked: Upgrade, newcomer: Newcomer) -> Principal | None:
         if not self.gate.required:
             return None
-        return await while_present(stream.socket, partial(self.gate.identify, head, asked))
+        with newcomer.waited_for():  # a key that nobody knows is waited for: such strangers are not to fill the door
+            return await while_present(
+                stream.socket, partial(self.gate.identify, head, asked.offers, newcomer.host(head))
+            )
+        raise Gone
 
     def _permitted(self, request: StreamRequest, principal: Principal | None) -> StreamRequest:
         """With the keys that the client may see. Raises Unwelcome, and Refused for a topic that is not there for it."""

@@ -5,6 +5,7 @@ a topic is put in line, at once and whatever else the connection waits for; two 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,7 +25,6 @@ from tailrace.gateway.deadlines import Deadlines
 from tailrace.http import refusal
 from tailrace.http.head import Head
 from tailrace.http.refusal import Refusal
-from tailrace.http.upgrade import Upgrade
 
 KEYS_RETRY_SECONDS = 5
 
@@ -85,11 +85,14 @@ class Gate:
         names = self.access.exposure.names
         return [] if self.required else [name for name in names if self.access.visible(None, name)]
 
-    async def identify(self, head: Head, asked: Upgrade) -> Principal | None:
-        """Whose handshake this is; None: it brought no token. Raises Unwelcome; Refused while it cannot be said."""
+    async def identify(self, head: Head, offers: Sequence[str], host: str | None) -> Principal | None:
+        """Whose handshake this is; None: it brought no token. Raises Unwelcome; Refused while it cannot be said.
+
+        offers: the subprotocols; host: the one asked for, which a trusted proxy may know better than `head`.
+        """
         if self._authenticator is None:
             return None
-        token = find_token(head, asked.offers, self._config)
+        token = find_token(head, offers, host, self._config)
         if token is None:
             return None
         try:
