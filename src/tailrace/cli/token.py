@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
         raise ConfigError(f"--secret, or {SECRET_VARIABLE}, is what the token is signed with")
     if arguments.algorithm not in SECRET_BYTES:
         raise ConfigError(f'--algorithm: "{arguments.algorithm}" is not one of {", ".join(SECRET_BYTES)}')
-    claims = claims_of(arguments.claim, arguments.ttl, round(time.time()))
+    claims = claims_of(arguments.claim, arguments.ttl, int(time.time()))
     short = short_secret(secret, [arguments.algorithm])
     if short:
         print(f"tailrace: the secret {short}", file=sys.stderr)
