@@ -401,6 +401,23 @@ async def test_nothing_more_once_it_has_run_out_whatever_the_client_does(monkeyp
         assert b"too late" not in raw.received
 
 
+async def test_no_subscription_begins_once_it_has_run_out_whatever_the_client_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.time()
+    async with home() as place, place.visit("/ws", bearer(token(tenants=["a"], exp=round(now) + 60))) as raw:
+        (connection,) = place.door.connections
+        with monkeypatch.context() as patch:
+            patch.setattr(type(connection.outlet), "room", for_ever)
+            with place.kafka.hold():
+                await raw.send(masked(1, b'{"type":"subscribe","id":1,"topic":"orders"}'))
+                await wait_all_tasks_blocked()
+                expire(place, monkeypatch, now + 61)
+                await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
+            assert place.users("orders") == 0
+
+
 async def test_a_subscription_that_begins_after_the_end_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     async with home() as place, place.visit("/ws", bearer(token(tenants=["a"], exp=round(now) + 60))) as raw:
