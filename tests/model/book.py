@@ -168,7 +168,7 @@ class Book:
                 self._check_owed(p, offset)
                 partition = self.partition(p)
                 assert offset <= max(partition.stable, partition.highest), f"{p}/{offset} is in the future"
-                assert not partition.owed(offset, self.start(p), None), f"it goes back to {p}/{offset}, over records"
+                assert not partition.owed(offset, self.kept.get(p, 0), None), f"back to {p}/{offset}, over records"
             self.kept[p] = max(offset, self.kept.get(p, 0))
 
     def _check_owed(self, p: int, stop: int) -> None:
