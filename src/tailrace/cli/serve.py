@@ -26,15 +26,15 @@ def run(arguments: Namespace) -> int:
         _log.warning("configuration", advice=line)
     import trio  # these two here, so that `config` does without the gateway
 
-    workers = int(arguments.workers)
+    workers, reading = int(arguments.workers), functools.partial(read, arguments)
     if workers > 1:
         from tailrace.workers.fleet import supervise
 
-        trio.run(supervise, config, workers)
+        trio.run(functools.partial(supervise, config, workers, read=reading))
     else:
         from tailrace.gateway.server import serve
 
-        trio.run(functools.partial(serve, config, console=config.listen.console))
+        trio.run(functools.partial(serve, config, console=config.listen.console, read=reading))
     return 0
 
 

@@ -24,6 +24,10 @@ class Exposure:
     __slots__ = ("_exact", "_patterns")
 
     def __init__(self, topics: Mapping[str, Topic]) -> None:
+        self.replace(topics)
+
+    def replace(self, topics: Mapping[str, Topic]) -> None:
+        """From now on these."""
         self._exact = {name: topic for name, topic in topics.items() if _WILDCARDS.isdisjoint(name)}
         self._patterns = [(matcher(name), topic) for name, topic in topics.items() if name not in self._exact]
 

@@ -42,8 +42,12 @@ class Rules:
     __slots__ = ("_otherwise", "_rules")
 
     def __init__(self, rules: Sequence[Rule] = (), otherwise: Permission = EVERYTHING) -> None:
-        self._rules = [_Compiled(rule) for rule in rules]
         self._otherwise = otherwise
+        self.replace(rules)
+
+    def replace(self, rules: Sequence[Rule]) -> None:
+        """From now on these."""
+        self._rules = [_Compiled(rule) for rule in rules]
 
     def find(self, topic: str, claims: Claims) -> Permission:
         """What the bearer of these claims may do with the topic."""

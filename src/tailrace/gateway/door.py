@@ -84,7 +84,7 @@ class Door:
         self.publishing = publishing
         self.gate = gate or Gate(config)
         self._terms = Terms(self.gate.access, config.limits.max_subscriptions, self.gate.required)
-        self._page = page
+        self.page = page
         self._limit = limit
         self._inside = 0
         self.admission = Admission(config)
@@ -140,7 +140,7 @@ class Door:
                 visit = await self._single(stream, head, self._admit(head, newcomer), newcomer)
                 await newcomer.turn()  # all who waited for the same answer of Kafka's have it in the same moment
                 return visit
-            answer = None if self._page is None else self._page.answer(head)
+            answer = None if self.page is None else self.page.answer(head)
             if answer is None:
                 raise Refused(NOT_FOUND)
             newcomer.settled()

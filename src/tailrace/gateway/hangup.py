@@ -5,14 +5,14 @@ log names the fault as an error, and the other parts are read all the same.
 """
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 import trio
 
 from tailrace.errors import ConfigError
 
-Reload = Callable[[], None]
+Reload = Callable[[], Awaitable[None] | None]
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +26,9 @@ async def reload_on_hangup(
         async for _ in signals:
             for name, reload in parts.items():
                 try:
-                    reload()
+                    awaitable = reload()
+                    if awaitable is not None:
+                        await awaitable
                 except ConfigError as error:
                     for fault in error.faults:
                         _log.error("not read again", part=name, fault=fault)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from tailrace.core.begin import Verdict
+from tailrace.core.claims import Principal
 from tailrace.core.position import Positions
 from tailrace.disconnect import Disconnect
 from tailrace.errors import ErrorCode
@@ -27,6 +28,10 @@ class Owner(Protocol):
     @property
     def chases(self) -> trio.CapacityLimiter | None:
         """How many of its subscriptions may be read back at the same time."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whose token it brought."""
 
     def reached_live(self, reading: "Reading", positions: Positions) -> None:
         """It has passed the ends that were listed when it began."""

@@ -119,6 +119,11 @@ class Reading:
             subscription.conflate(self._interval > 0)
 
     @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return self._owner
+
+    @property
     def cursor(self) -> Subscription:
         """Its cursor in the core: to look at, for who tells of it."""
         return self._subscription

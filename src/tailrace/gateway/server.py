@@ -25,6 +25,7 @@ import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -38,13 +39,14 @@ from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
 from tailrace.gateway.gate import Gate
-from tailrace.gateway.hangup import reload_on_hangup
+from tailrace.gateway.hangup import Reload, reload_on_hangup
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
 from tailrace.gateway.ready import readiness, wanted
+from tailrace.gateway.reloading import Reloading
 from tailrace.gateway.roster import connections
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
@@ -88,13 +90,14 @@ async def serve(
     console: bool = False,
     public: list[trio.SocketListener] | None = None,
     admin: Callable[[Routes], Awaitable[None]] | None = None,
+    read: Callable[[], Config] | None = None,
     task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the gateway until SIGTERM, SIGINT or cancellation; `task_status` gets the addresses once it listens.
 
     console: serve the page. public: listeners to use in place of `listen.address`; admin: serves the admin routes
-    until cancelled, in place of the admin listener. OSError when an address cannot be listened on, ConfigError when a
-    file of TLS is no good.
+    until cancelled, in place of the admin listener. read: the configuration as it is written now, for SIGHUP. OSError
+    when an address cannot be listened on, ConfigError when a file of TLS is no good.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()
@@ -108,10 +111,10 @@ async def serve(
     blocks = Blocks(config.kafka, config.catchup)
     topics = Topics(live, cluster, blocks, config)
     gate = Gate(config)
-    page = StaticFiles(assets(gate.shown), HEADERS) if console else None
     publishing = Publishing(config, cluster)
     certificates = certificates_of(config.listen)
-    door = Door(config, topics, publishing, page, limit, gate, certificates)
+    door = Door(config, topics, publishing, None, limit, gate, certificates)
+    show_page(door, gate, console)
     survey = Survey(cluster, lambda: wanted(topics))
     parts = Parts(config, door, topics, blocks, health, survey, lag)
     manager = ServiceManager()
@@ -131,7 +134,11 @@ async def serve(
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
-        await gateway.start(reload_on_hangup, {} if certificates is None else {"certificates": certificates.reload})
+        reloads: dict[str, Reload] = {} if certificates is None else {"certificates": certificates.reload}
+        if read is not None:
+            show = partial(show_page, door, gate, console)
+            reloads["configuration"] = Reloading(read, config, gate.access, topics, show, gateway).reload
+        await gateway.start(reload_on_hangup, reloads)
         routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(parts))}
         routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}
         if admin is not None:
@@ -183,6 +190,11 @@ async def drain(door: Door, timeout: float) -> None:
         for connection in list(door.connections):  # those that came in while the door was closing
             connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
         await trio.sleep(SPREAD_SECONDS)
+
+
+def show_page(door: Door, gate: Gate, console: bool) -> None:
+    """The console page, with the topics that there are now, or none."""
+    door.page = StaticFiles(assets(gate.shown), HEADERS) if console else None
 
 
 def certificates_of(listen: Listen) -> Certificates | None:

@@ -14,6 +14,7 @@ from functools import partial
 
 import trio
 
+from tailrace.config import Config
 from tailrace.gateway.server import BACKLOG, serve
 from tailrace.http.admin import Routes, answer_for
 from tailrace.http.answers import Answer
@@ -36,8 +37,13 @@ class Worker:
         """Until SIGTERM, SIGINT or the parent's end. Raises ConfigError when a file of TLS is no good."""
         async with trio.open_nursery() as nursery:
             public, console = inherit(self._start.sockets), self.config.listen.console
-            await nursery.start(partial(serve, self.config, console=console, public=public, admin=self._answer))
+            serving = partial(serve, self.config, console=console, public=public, admin=self._answer, read=self._read)
+            await nursery.start(serving)
             await self._channel.send(Listening())
+
+    def _read(self) -> Config:
+        """What the parent has read."""
+        return self.config
 
     async def _answer(self, routes: Routes) -> None:
         """Answer what the parent asks; when it is gone, drain. Never returns before it is cancelled."""
