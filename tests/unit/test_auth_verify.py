@@ -279,8 +279,6 @@ def test_a_curve_of_another_algorithm(tmp_path: Path) -> None:
 
 
 def test_short_secrets() -> None:
-    with pytest.raises(KeyFault, match="has 6 bytes"):
-        secret_keys("secret", ["HS256"])
     assert short_secret("x" * 31, ["HS256"]) == "has 31 bytes; 32 are asked for by RFC 7518, 3.2"
     assert short_secret("x" * 32, ["HS256", "HS512"]) == "has 32 bytes; 64 are asked for by RFC 7518, 3.2"
     assert short_secret("x" * 64, ["HS256", "HS512"]) is None

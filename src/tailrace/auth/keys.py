@@ -15,7 +15,6 @@ from jwt.exceptions import PyJWTError
 MIN_RSA_BITS: Final = 2048  # RFC 7518, 3.3
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 """What a shared secret MUST have at least (RFC 7518, 3.2)."""
-MIN_SECRET_BYTES: Final = 16  # below that a secret can be guessed from one token, and is refused
 MAX_FILE_BYTES: Final = 64 * 1024
 MAX_KEYS: Final = 100  # of a JWKS document; the largest identity providers have fewer than ten
 MAX_TRIED: Final = 4  # keys for one token that names none
@@ -52,9 +51,7 @@ NO_KEYS: Final = Keys()
 
 
 def secret_keys(secret: str, algorithms: Sequence[str]) -> Keys:
-    """A shared secret; KeyFault when it is too short or is a public key, which is no secret."""
-    if len(secret.encode()) < MIN_SECRET_BYTES:
-        raise KeyFault(f"has {len(secret.encode())} bytes; {MIN_SECRET_BYTES} are the least, 32 random ones are right")
+    """A shared secret; KeyFault when it is a public key, which is no secret. How short is too short: `short_secret`."""
     return Keys([(None, name, _prepared(secret.encode(), name)) for name in algorithms], named=False)
 
 
