@@ -183,9 +183,10 @@ async def drain(door: Door, timeout: float) -> None:
     leaving = list(door.connections)
     random.shuffle(leaving)
     pause = min(SPREAD_SECONDS, DRAIN_SHARE * timeout / max(1, len(leaving)))
-    for connection in leaving:
+    begun = trio.current_time()
+    for number, connection in enumerate(leaving, 1):
         connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
-        await trio.sleep(pause)
+        await trio.sleep_until(begun + number * pause)  # a busy loop's delays must not add up
     while door.connections:
         for connection in list(door.connections):  # those that came in while the door was closing
             connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
