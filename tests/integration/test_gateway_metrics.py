@@ -87,6 +87,20 @@ async def test_gaps_are_counted_by_reason(kafka: Broker) -> None:
         assert seen[f'tailrace_gaps_total{{reason="retention",topic="{topic}"}}'] == 1
 
 
+async def test_records_too_large_are_counted_as_gaps(kafka: Broker) -> None:
+    """The alert on lost records looks at gaps: what is above the limit is as lost as what retention took."""
+    topic = kafka.topic()
+    limits = Limits(max_record_bytes=1_000)
+    async with running(kafka, limits=limits) as gateway, gateway.client() as client:
+        await client.subscribe(topic)
+        kafka.produce(topic, ["1", "x" * 2_000])
+        await client.expect("record", offset=0)
+        await client.expect("gap", reason="too_large")
+        seen = await gateway.metrics()
+        assert seen[f'tailrace_gaps_total{{reason="too_large",topic="{topic}"}}'] == 1
+        assert seen[f'tailrace_records_too_large_total{{topic="{topic}"}}'] == 1
+
+
 async def test_a_counter_outlives_its_tail(kafka: Broker) -> None:
     """Opened again, a topic goes on counting where it was."""
     topic = kafka.topic()

@@ -138,10 +138,13 @@ def _topic(snapshot: Snapshot, parts: Parts, label: str, now: Counter[str]) -> N
     snapshot.put("tailrace_record_bytes_sent_total", traffic.record_bytes + now["sent_bytes"], label)
     snapshot.put("tailrace_fallen_behind_total", traffic.fallen, label)
     snapshot.put("tailrace_records_not_json_total", traffic.not_json + now["not_json"], label)
-    snapshot.put("tailrace_records_too_large_total", traffic.too_large + now["too_large"], label)
+    too_large = traffic.too_large + now["too_large"]
+    snapshot.put("tailrace_records_too_large_total", too_large, label)
     snapshot.put_histogram("tailrace_end_to_end_seconds", traffic.delay, label)
     for reason, times in traffic.gaps.items():
         snapshot.put("tailrace_gaps_total", times, label, reason)
+    if too_large:  # such a gap stands in the blocks that all subscribers share: nobody counts who gets it
+        snapshot.put("tailrace_gaps_total", too_large, label, "too_large")
 
 
 def _memory(parts: Parts, snapshot: Snapshot) -> None:
