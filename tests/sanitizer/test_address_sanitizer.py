@@ -109,6 +109,22 @@ def test_the_compiled_modules_stay_within_their_memory(tmp_path: Path) -> None:
     assert "AddressSanitizer" not in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "test",
+    ["fuzz/test_fuzz.py::test_a_minute_of[value]", "unit/test_fanout_model.py::test_soak"],
+    ids=["values", "tail"],
+)
+def test_fuzzing_stays_within_their_memory(tmp_path: Path, test: str) -> None:
+    """A minute each; TAILRACE_FUZZ_SECONDS and TAILRACE_SOAK_RUNS for longer."""
+    folder, environment = build(tmp_path)
+    environment |= {"TAILRACE_SOAK_RUNS": "150"}
+    environment |= {name: text for name, text in os.environ.items() if name.startswith("TAILRACE_")}
+    done = run((folder, environment), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / test))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    assert "1 passed" in done.stdout
+
+
 def test_an_overrun_is_found(tmp_path: Path) -> None:
     built = build(tmp_path, PLANTED)
     program = "import socket; from tailrace._fanout import Line; Line(socket.socketpair()[0].fileno()).post(b'x')"
