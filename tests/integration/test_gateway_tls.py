@@ -233,7 +233,7 @@ async def test_every_worker_reads_them_again(tmp_path: Path, kafka: Broker, auth
         before = await shown(gateway.public, authority.client())
         authority.issue()
         gateway.process.send_signal(signal.SIGHUP)
-        await until(lambda: gateway.log.count("read again") == 2, "both workers")
+        await until(lambda: gateway.log.count('"certificates"') == 2, "both workers")
         for _ in range(6):
             assert await shown(gateway.public, authority.client()) != before
         gateway.terminate()
