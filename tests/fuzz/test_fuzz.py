@@ -1,6 +1,6 @@
 """Fuzzing: the corpus in every run, and in `make soak` a minute of mutations of it for each target.
 
-A finding goes into the corpus with its fix: hypothesis prints the input, smallest first. `TAILRACE_FUZZ_SECONDS` in
+A finding goes into the corpus with its fix: hypothesis prints the input, smallest first. `FUZZ_SECONDS` in
 the environment fuzzes longer. The compiled rule of JSON and the tail are fuzzed under AddressSanitizer as well
 (tests/sanitizer).
 """
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS
 
 CORPUS = {name: sorted((Path(__file__).parent / "corpus" / name).iterdir()) for name in TARGETS}
-SECONDS = float(os.environ.get("TAILRACE_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 LARGEST_BYTES = 20_000
 AT_A_TIME = 2000  # examples, between two looks at the clock
 INTERESTING = [
