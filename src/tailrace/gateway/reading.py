@@ -8,7 +8,7 @@ Who begins with a snapshot reads its chunks in the same way, up to its ends, bef
 
 Rules: a block is asked for only when nothing waits for the client, so that a stalled one holds no memory; partitions
 are read in turns, the one with the most left first; one that cannot be read now holds up neither the others nor the
-step into the tail: it catches up `apart`.
+step into the tail: it catches up `apart`. Longer than 400 lines, for all of it moves the one place.
 """
 
 from collections.abc import Set as AbstractSet
