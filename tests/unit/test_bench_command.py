@@ -130,6 +130,7 @@ def test_more_connections_than_files_are_refused() -> None:
 
 def test_no_kafka_is_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tailrace.kafka.load._REACH_SECONDS", 0.2)
+    monkeypatch.setattr("tailrace.cli.logs.configure", lambda log: None)  # it is the process's, and this one has others
     assert main(["bench", "ws://127.0.0.1:1/topics/orders", "--kafka", "127.0.0.1:1"]) == 1
     assert "cannot reach Kafka" in capsys.readouterr().err
 

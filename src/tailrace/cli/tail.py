@@ -68,12 +68,14 @@ class Output:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._room = select.poll()  # select() refuses descriptors above 1023
+        self._room.register(descriptor, select.POLLOUT)
 
     async def write(self, data: bytes) -> None:
         """All of it; BrokenPipeError when nobody reads any more."""
         left = memoryview(data)
         while left:
-            if not select.select([], [self._descriptor], [], 0)[1]:
+            if not self._room.poll(0):
                 await trio.lowlevel.wait_writable(self._descriptor)
             # As much as a pipe that is writable takes without waiting (pipe(7)).
             left = left[os.write(self._descriptor, left[: select.PIPE_BUF]) :]
