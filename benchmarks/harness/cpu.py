@@ -4,6 +4,7 @@ CPU seconds of a process come from its CPU clock (clock_getcpuclockid(3)): nanos
 where /proc/PID/stat counts hundredths. Linux only.
 """
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -34,9 +35,11 @@ def family_seconds(pid: int) -> float:
 
 def children(pid: int) -> list[int]:
     """The living children of every thread of a process."""
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended since it was listed
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def resident_bytes(pid: int) -> int:

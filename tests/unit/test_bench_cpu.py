@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from benchmarks.harness import cpu
@@ -30,6 +31,16 @@ def test_family_counts_the_children() -> None:
         assert child.pid in cpu.children(os.getpid())
         assert cpu.family_seconds(os.getpid()) >= cpu.process_seconds(child.pid) + 0.3 - 0.05
         child.communicate(b"\n")
+
+
+def test_threads_that_end_meanwhile_have_no_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread listed is gone when it is asked: its folder holds no `children`."""
+    for thread, held in {"1": "11 12", "2": None, "3": "13"}.items():
+        (tmp_path / thread).mkdir()
+        if held is not None:
+            (tmp_path / thread / "children").write_text(held)
+    monkeypatch.setattr(cpu, "Path", lambda _: tmp_path)
+    assert sorted(cpu.children(1)) == [11, 12, 13]
 
 
 def test_resident_memory_grows_with_what_is_touched() -> None:
