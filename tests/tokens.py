@@ -18,7 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-SECRET = "a secret of thirty-two bytes, at least"
+SECRET = "a secret of sixty-four bytes and more, as long as HS512 asks for it"
 OTHER_SECRET = "another secret of thirty-two bytes, too"
 HOUR = 3600
 

@@ -114,6 +114,7 @@ def test_a_token_is_printed() -> None:
     assert told["exp"] - told["iat"] == 120
 
 
+@pytest.mark.filterwarnings("ignore:The HMAC key is 14 bytes")  # by PyJWT, when the test itself verifies
 def test_the_secret_may_come_from_the_environment() -> None:
     done = tailrace("token", TAILRACE_AUTH__SECRET="a short secret")
     assert done.returncode == 0
