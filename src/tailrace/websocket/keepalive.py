@@ -5,6 +5,7 @@ waits to be sent there is no pong clock, only the write timeout, and both look a
 acknowledged (TIOCOUTQ). Measured: at 2 KB/s and default buffers the kernel sees no progress for 60-110 s at a time.
 """
 
+import math
 from enum import Enum
 
 import msgspec
@@ -38,7 +39,7 @@ class Times(msgspec.Struct, frozen=True):
 class Pulse:
     """What was last seen of one connection."""
 
-    __slots__ = ("_acknowledged", "_acknowledged_at", "_pinged_at", "_received", "_stuck_since")
+    __slots__ = ("_acknowledged", "_acknowledged_at", "_pinged_at", "_received", "_rests_until", "_stuck_since")
 
     def __init__(self, now: float) -> None:
         self._acknowledged = 0
@@ -46,9 +47,16 @@ class Pulse:
         self._received = 0
         self._pinged_at: float | None = None
         self._stuck_since: float | None = None  # bytes wait, and none was acknowledged since
+        self._rests_until = 0.0  # as long as nothing happens: what the last look found, not later than the next ping
+
+    def rests(self, now: float, committed: int, received: int) -> bool:
+        """Whether a look would find nothing to do, told without asking the kernel: all that was ever committed had been
+        acknowledged at the last one, which found the client well. `committed`: bytes since the beginning."""
+        return committed == self._acknowledged and received == self._received and now < self._rests_until
 
     def look(self, now: float, acknowledged: int, received: int, waiting: int, times: Times) -> Verdict:
         """Judge: `acknowledged` and `received` are bytes since the beginning, `waiting` bytes not yet acknowledged."""
+        self._rests_until = 0.0
         if (
             not waiting
             and acknowledged == self._acknowledged
@@ -88,4 +96,5 @@ class Pulse:
             self._pinged_at = self._acknowledged_at = now
             self._acknowledged = acknowledged
             return Verdict.PING
+        self._rests_until = math.inf if times.ping_interval is None else self._acknowledged_at + times.ping_interval
         return Verdict.WELL

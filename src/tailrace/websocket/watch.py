@@ -30,12 +30,14 @@ async def watch(connections: Collection[Connection], times: Times) -> None:
 
 def take_pulse(connection: Connection, now: float, times: Times) -> None:
     """Look at one connection and do what its pulse asks for."""
-    outlet = connection.outlet
+    outlet, pulse = connection.outlet, connection.pulse
+    committed, received = outlet.line.sent_bytes + outlet.line.waiting_bytes, outlet.guard.received_bytes
+    if pulse.rests(now, committed, received):
+        return
     waiting = outlet.unacknowledged_bytes
-    acknowledged = outlet.line.sent_bytes + outlet.line.waiting_bytes - waiting
     if connection.paused:
-        connection.pulse.forgive()
-    match connection.pulse.look(now, acknowledged, outlet.guard.received_bytes, waiting, times):
+        pulse.forgive()
+    match pulse.look(now, committed - waiting, received, waiting, times):
         case Verdict.PING:
             outlet.post(PING)
         case Verdict.NO_PONG:
