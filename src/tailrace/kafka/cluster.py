@@ -2,17 +2,20 @@
 
 Rules: nothing blocks the loop (the AdminClient's futures wake it through the trio token, its blocking calls run in a
 thread); every call ends within 10 s, with an answer, `UnknownTopic` or `KafkaUnavailable`; calls may overlap; one
-request serves many partitions or topics.
+request serves many partitions or topics. A request cannot be taken back: it counts among those under way until it is
+answered, also when its caller has gone, and further ones wait for room.
 
 librdkafka's mock cluster has no controller, to which all `describe_*` requests go: there the metadata answers, with
 `topic_id` and `compacted` None.
 """
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -32,12 +35,15 @@ from tailrace.kafka.survey import Readable
 from tailrace.kafka.topic import Change, TopicDescription
 from tailrace.kafka.trouble import NO_SUCH_TOPIC, NO_TOPIC, NOT_ALLOWED, Trouble, in_words, trouble
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 # At most two requests stand behind one call, and the protocol answers a command within 10 s.
 _REQUEST_SECONDS = 4.5
 # librdkafka keeps the time of a request; this guards against an answer that never comes.
 _GRACE_SECONDS = 0.3
+# Under way at once. Clients who ask and unsubscribe at once, over and over, left 100 MB of them behind (measured).
+_MAX_REQUESTS = 64
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
 # A partition is changing hands, also for some 10 ms after its topic was created: asked again until it has a leader.
@@ -82,6 +88,7 @@ class Cluster:
             logger=log or BrokerLog(),
         )
         self._has_controller = False
+        self._requests = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def describe(self, name: str) -> TopicDescription:
         """Raises `UnknownTopic`, `KafkaUnavailable`."""
@@ -123,7 +130,7 @@ class Cluster:
             return None
         spec: OffsetSpec = OffsetSpec.for_timestamp(time_ms)
         numbers = list(partitions)
-        found = await _settled(lambda: _offsets(self._send(name, numbers, spec, IsolationLevel.READ_COMMITTED)))
+        found = await _settled(lambda: self._offsets(name, numbers, spec, IsolationLevel.READ_COMMITTED))
         return {partition: _told(offset, _NOTHING) for partition, offset in found.items()}
 
     async def survey(self, names: Collection[str]) -> dict[str, Readable]:
@@ -131,7 +138,7 @@ class Cluster:
         wanted = [name for name in names if topic.is_legal(name)]
         if not await self._can_describe():
             return {name: _readable_by(await self._metadata(name), name) for name in wanted}
-        described = self._admin.describe_topics(TopicCollection(wanted), request_timeout=_REQUEST_SECONDS)
+        described = await self._sent(partial(self._describe, wanted))
         return {name: await _readable(described[name]) for name in wanted}
 
     async def topics(self) -> frozenset[str]:
@@ -153,8 +160,8 @@ class Cluster:
         if not await self._can_describe():
             return _from_metadata(names, await self._metadata(None))
         # Sent together; the second one is a guest, and its refusal costs nothing.
-        policies = self._policies(names) if with_policy else {}
-        described = self._admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_SECONDS)
+        policies = await self._sent(partial(self._policies, names)) if with_policy else {}
+        described = await self._sent(partial(self._describe, names))
         return {name: await _described(described[name], policies.get(name)) for name in names}
 
     async def _can_describe(self) -> bool:
@@ -163,6 +170,9 @@ class Cluster:
             # The mock names one that is not among its brokers.
             self._has_controller = metadata.controller_id in metadata.brokers
         return self._has_controller
+
+    def _describe(self, names: Iterable[str]) -> dict[str, Future[Any]]:
+        return self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
 
     def _policies(self, names: list[str]) -> dict[str, Future[Any]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
@@ -183,8 +193,33 @@ class Cluster:
             self._admin.poll(0)
 
     async def _listed(self, name: str, partitions: list[int], wanted: Iterable[Listing]) -> list[dict[int, int]]:
-        sent = [self._send(name, partitions, *each.value) for each in wanted]
+        sent = [await self._sent(partial(self._send, name, partitions, *each.value)) for each in wanted]
         return [{partition: _told(offset) for partition, offset in (await _offsets(each)).items()} for each in sent]
+
+    async def _offsets(
+        self, name: str, partitions: Iterable[int], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[int, int]:
+        return await _offsets(await self._sent(partial(self._send, name, partitions, spec, isolation)))
+
+    async def _sent(self, send: Callable[[], dict[K, Future[Any]]]) -> dict[K, Future[Any]]:
+        """The futures of a request, which is sent once there is room for it. librdkafka answers them all together."""
+        request = object()
+        with trio.move_on_after(_REQUEST_SECONDS) as waiting:
+            await self._requests.acquire_on_behalf_of(request)
+        if waiting.cancelled_caught:
+            raise KafkaUnavailable("too many requests wait for an answer")
+        answered = partial(self._requests.release_on_behalf_of, request)
+        try:
+            sent = send()
+        except BaseException:
+            answered()
+            raise
+        if not sent:
+            answered()
+        token = trio.lowlevel.current_trio_token()
+        for future in itertools.islice(sent.values(), 1):
+            future.add_done_callback(lambda _: _wake(token, answered))
+        return sent
 
     def _send(
         self, name: str, partitions: Iterable[int], spec: OffsetSpec, isolation: IsolationLevel
@@ -276,7 +311,7 @@ async def _answer(future: Future[T]) -> T:
     """The future's result; raises `UnknownTopic` or `KafkaUnavailable` for what librdkafka says."""
     answered = trio.Event()
     token = trio.lowlevel.current_trio_token()
-    future.add_done_callback(lambda _: _wake(token, answered))
+    future.add_done_callback(lambda _: _wake(token, answered.set))
     with trio.move_on_after(_REQUEST_SECONDS + _GRACE_SECONDS):
         await answered.wait()
     if not future.done():
@@ -290,7 +325,7 @@ async def _answer(future: Future[T]) -> T:
         raise (_Moving if what.name in _MOVING else KafkaUnavailable)(in_words([what])) from None
 
 
-def _wake(token: trio.lowlevel.TrioToken, answered: trio.Event) -> None:
+def _wake(token: trio.lowlevel.TrioToken, answered: Callable[[], object]) -> None:
     """In librdkafka's thread, perhaps after the loop has ended."""
     with contextlib.suppress(trio.RunFinishedError):
-        token.run_sync_soon(answered.set)
+        token.run_sync_soon(answered)
