@@ -1,12 +1,14 @@
 """`python benchmarks/report.py`, which is `make report`: one page with plots of what has been measured last.
 
 Reads build/report/ratios.json, peers.json and bench.json, as `make ratios`, `make bench-peers` and `make bench` leave
-them; what is not there is left out. Writes build/report/index.html and the plots beside it, as SVG of their own.
+them; what is not there is left out. Writes build/report/index.html and the plots beside it, as SVG of their own; with
+`--images docs/images` those that the documents show go there, too.
 """
 
+import argparse
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,31 @@ from benchmarks.harness.svg import Bar, Line, bars, lines
 
 FOLDER = ROOT / "build" / "report"
 PERCENTILES = {0.0: "least", 0.5: "p50", 0.9: "p90", 0.99: "p99", 0.999: "p99.9", 0.9999: "p99.99"}
+SHOWN = ("ratios", "latency", "publish", "peers-burst", "peers-latency")  # in the documents
+HEAD = """<!doctype html><html lang=en><meta charset=utf-8><title>Tailrace, measured</title>
+<style>:root { color-scheme: light dark } body { font: 15px system-ui, sans-serif; max-width: 820px; margin: 2em auto }
+p { margin: 2em 0 }</style>
+<h1>Tailrace, measured</h1>
+<p>Medians of interleaved rounds; the thin line is from the least to the most of them. <q>C limit</q> is a minimal
+gateway in C, measured in the same rounds. docs/performance.md has the method and the caveats.</p>"""
 Read = dict[str, Any]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the page; 1 when nothing has been measured yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="where the plots go that the documents show")
+    images: Path | None = parser.parse_args(arguments).images
     plots = dict(all_plots())
     if not plots:
         print(f"nothing in {FOLDER}: run make ratios, make bench or make bench-peers first", file=sys.stderr)
         return 1
     for name, plot in plots.items():
-        (FOLDER / f"{name}.svg").write_text(plot)
+        for folder in (FOLDER, images if name in SHOWN else None):
+            if folder is not None:
+                (folder / f"{name}.svg").write_text(plot)
     page = "\n".join(f"<p>{plot}</p>" for plot in plots.values())
-    (FOLDER / "index.html").write_text(
-        f"<!doctype html><meta charset=utf-8><title>Tailrace, measured</title>\n{page}\n"
-    )
+    (FOLDER / "index.html").write_text(f"{HEAD}\n{page}\n")
     print(FOLDER / "index.html")
     return 0
 
@@ -61,7 +73,7 @@ def ratio_plots(read: Read) -> Iterator[tuple[str, str]]:
     if rounds := read["rounds"].get("latency"):
         sides = {side: [one[side] for one in rounds if one[side]] for side in ("subject", "reference")}
         drawn = [
-            latency_line(name, runs) for name, runs in zip(("tailrace", "C limit"), sides.values(), strict=True) if runs
+            latency_line(name, runs) for name, runs in zip(("Tailrace", "C limit"), sides.values(), strict=True) if runs
         ]
         yield "latency", latency_plot("10 records a second to 1,000 connections", drawn)
 
@@ -101,21 +113,28 @@ def peer_plots(read: Read) -> Iterator[tuple[str, str]]:
         ("keyed", "deliveries_per_cpu_second"): "1,000 keys, 5,000 records a second: deliveries per CPU second",
         ("memory", "kib_per_connection"): "Resident memory of an idle connection, KiB (less is better)",
         ("idle", "handshake_us"): "CPU of a handshake, microseconds (less is better)",
+        ("idle", "idle_percent"): "CPU of 1,000 idle connections, % of a core (less is better)",
     }
     for (scenario, figure), title in titles.items():
         rows = [bar for name, runs in read.get(scenario, {}).items() if (bar := peer_bar(name, runs, figure))]
         if rows:
-            yield f"peers-{scenario}", bars(title, rows)
+            plot = "peers-handshake" if figure == "handshake_us" else f"peers-{scenario}"
+            yield plot, bars(title, rows)
     told = {name: [run for run in runs if isinstance(run, dict)] for name, runs in read.get("latency", {}).items()}
-    drawn = [latency_line(name, runs) for name, runs in told.items() if runs]
+    drawn = [latency_line(label(name), runs) for name, runs in told.items() if runs]
     if drawn:
         yield "peers-latency", latency_plot("10 records a second to 1,000 connections", drawn)
 
 
+def label(name: str) -> str:
+    """A gateway's name in a plot."""
+    return {"tailrace": "Tailrace", "limit": "C limit"}.get(name, name)
+
+
 def peer_bar(name: str, runs: list[Any], figure: str) -> Bar | None:
     """None when it never ran."""
-    values = [run["values"][figure] for run in runs if isinstance(run, dict)]
-    return Bar(name, statistics.median(values), min(values), max(values)) if values else None
+    values = [run["values"][figure] for run in runs if isinstance(run, dict) and not run["flaws"]]
+    return Bar(label(name), statistics.median(values), min(values), max(values)) if values else None
 
 
 def bench_plots(read: Read) -> Iterator[tuple[str, str]]:
@@ -123,10 +142,15 @@ def bench_plots(read: Read) -> Iterator[tuple[str, str]]:
     published = [one for one in read["benchmarks"] if one["name"].startswith("test_publish[")]
     drawn = []
     for records in (1, 100):
-        for side, key in (("tailrace", "deliveries_per_cpu_second"), ("send loop", "send_loop")):
+        for side, key in (("Tailrace", "deliveries_per_cpu_second"), ("send loop", "send_loop")):
             some = [one for one in published if one["params"]["records"] == records]
             points = sorted((float(one["params"]["connections"]), one["extra_info"][key]) for one in some)
-            drawn.append(Line(f"{side}, {records} a batch", [(place(at), value) for at, value in points]))
+            drawn.append(
+                Line(
+                    f"{side}, {records} {'record' if records == 1 else 'records'} a batch",
+                    [(place(at), value) for at, value in points],
+                )
+            )
     if published:
         ticks = [(place(at), f"{at:,}") for at in (1, 100, 1000, 5000)]
         yield (

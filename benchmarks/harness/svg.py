@@ -9,8 +9,9 @@ from html import escape
 
 from msgspec import Struct
 
-COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
+COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d")
 STYLE = """<style>
+svg { background: #fff }
 text { font: 13px system-ui, sans-serif; fill: #333 }
 .small { font-size: 11px; fill: #777 }
 .title { font-size: 15px; font-weight: 600 }
@@ -71,24 +72,21 @@ def bars(title: str, rows: Sequence[Bar], note: str = "") -> str:
 
 def lines(title: str, drawn: Sequence[Line], x_ticks: Sequence[tuple[float, str]], note: str = "") -> str:
     """Lines over a logarithmic axis upwards; x as given, with the ticks' texts."""
-    values = [y for line in drawn for _, y in line.points if y > 0]
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    high = max(high, low + 1)
-    left, height, right = 70, 380, 230
+    steps = _logarithmic([y for line in drawn for _, y in line.points if y > 0])
+    low, high = math.log10(steps[0]), math.log10(steps[-1])
+    left, height, right = 70, 380, 280
     first, last = x_ticks[0][0], x_ticks[-1][0]
 
     def x(value: float) -> float:
         return left + (WIDTH - left - right) * (value - first) / (last - first)
 
     def y(value: float) -> float:
-        return TOP + (height - TOP - 50) * (high - math.log10(max(value, 10**low))) / (high - low)
+        return TOP + (height - TOP - 50) * (high - math.log10(max(value, steps[0]))) / (high - low)
 
     parts = [_text(0, 18, title, "title"), *(_grid(x(at), TOP, height - 48, told) for at, told in x_ticks)]
-    for power in range(low, high + 1):
-        parts.append(f'<path class="grid" d="M{left} {y(10.0**power):.1f}H{WIDTH - right}"/>')
-        parts.append(
-            f'<text x="{left - 6}" y="{y(10.0**power) + 4:.1f}" text-anchor="end">{_short(10.0**power)}</text>'
-        )
+    for step in steps:
+        parts.append(f'<path class="grid" d="M{left} {y(step):.1f}H{WIDTH - right}"/>')
+        parts.append(f'<text x="{left - 6}" y="{y(step) + 4:.1f}" text-anchor="end">{_short(step)}</text>')
     for number, line in enumerate(drawn):
         path = "L".join([f"{x(at):.1f} {y(value):.1f}" for at, value in line.points])
         colour = COLOURS[number % len(COLOURS)]
@@ -123,6 +121,15 @@ def _ticks(top: float) -> list[float]:
     step = 10 ** math.floor(math.log10(top))
     step = step if top / step >= 3 else step / 4
     return [step * number for number in range(int(top / step) + 1)]
+
+
+def _logarithmic(values: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10 and so on: from the last at or below the least to the first at or above the most, two at least."""
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 2)
+    steps = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    first = max(number for number, step in enumerate(steps) if step <= min(values))
+    last = min(number for number, step in enumerate(steps) if step >= max(values))
+    return steps[first : max(last, first + 1) + 1]
 
 
 def _short(value: float) -> str:

@@ -23,7 +23,20 @@ def test_lines_have_their_names() -> None:
     found = texts(
         lines("late", [Line("a", [(0, 0.5), (1, 80)]), Line("b & c", [(0, 2), (1, 3)])], [(0, "p50"), (1, "p99")])
     )
-    assert {"late", "a", "b & c", "p50", "p99", "0.1", "100"} <= set(found)
+    assert {"late", "a", "b & c", "p50", "p99", "0.5", "100"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([3.2, 47], {"2", "5", "10", "20", "50"}),
+        ([9.9, 10], {"5", "10"}),
+        ([1e5, 3e6], {"100k", "200k", "500k", "1M", "2M", "5M"}),
+    ],
+)
+def test_a_logarithmic_axis_ends_at_its_steps(values: list[float], told: set[str]) -> None:
+    found = texts(lines("late", [Line("a", list(enumerate(values)))], [(0, "p50"), (1, "p99")]))
+    assert set(found) - {"late", "a", "p50", "p99", ""} == told
 
 
 def test_lines_of_one_height_are_drawn() -> None:
@@ -47,7 +60,7 @@ RATIOS = {
     ],
     "rounds": {"latency": [{side: {"latency_buckets": [[1_000_000, 9]]} for side in ("subject", "reference")}]},
 }
-PEERS = {"burst": {"tailrace": [{"values": {"deliveries_per_cpu_second": 7e6}}], "other": ["failed"]}}
+PEERS = {"burst": {"tailrace": [{"values": {"deliveries_per_cpu_second": 7e6}, "flaws": {}}], "other": ["failed"]}}
 BENCH = {
     "benchmarks": [
         {
@@ -74,7 +87,10 @@ def test_a_file_becomes_plots(
 ) -> None:
     monkeypatch.setattr(report, "FOLDER", tmp_path)
     (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(read))
-    assert report.main() == 0
+    images = tmp_path / "images"
+    images.mkdir()
+    assert report.main(["--images", str(images)]) == 0
+    assert {file.stem for file in images.iterdir()} == plots & set(report.SHOWN)
     assert {file.stem for file in tmp_path.glob("*.svg")} == plots
     assert all(texts(file.read_text()) for file in tmp_path.glob("*.svg"))
     assert "<svg" in (tmp_path / "index.html").read_text()
@@ -84,5 +100,5 @@ def test_nothing_measured_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "FOLDER", tmp_path)
-    assert report.main() == 1
+    assert report.main([]) == 1
     assert "make ratios" in capsys.readouterr().err
