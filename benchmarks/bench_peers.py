@@ -8,8 +8,10 @@ that fails or loses a record says so in its cell, and its figures count for noth
 import argparse
 import statistics
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -49,12 +51,12 @@ Runs = dict[str, list[Measurement | str]]  # by gateway; a text says why there i
 def main() -> int:
     """The command line; 1 when Tailrace lost a record or failed."""
     arguments = parse()
-    peers.install()
+    absent = peers.install()
     played: dict[str, Runs] = {}
     with broker() as kafka:
         bench = Bench(kafka, arguments.scale)
         for name in arguments.scenarios or SCENARIOS:
-            played[name] = play(bench, name, arguments.rounds)
+            played[name] = play(bench, name, arguments.rounds, absent, arguments.strangers)
     print(table(played))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -62,19 +64,21 @@ def main() -> int:
     return 0 if all(whole(runs["tailrace"]) for runs in played.values()) else 1
 
 
-def play(bench: Bench, name: str, rounds: int) -> Runs:
-    """Every gateway once a round, each round beginning one further on."""
+def play(
+    bench: Bench, name: str, rounds: int, absent: Mapping[str, str] = MappingProxyType({}), strangers: float = 0.15
+) -> Runs:
+    """Every gateway once a round, each round beginning one further on; for an absent one the reason."""
     runs: Runs = {gateway: [] for gateway in EVERYBODY}
     for at in range(rounds):
         for gateway in (*EVERYBODY[at:], *EVERYBODY[:at]):
-            runs[gateway].append(run(bench, name, gateway))
+            runs[gateway].append(absent[gateway] if gateway in absent else run(bench, name, gateway, strangers))
     return runs
 
 
-def run(bench: Bench, name: str, gateway: str) -> Measurement | str:
+def run(bench: Bench, name: str, gateway: str, strangers: float) -> Measurement | str:
     """One measurement, or why there is none."""
     try:
-        found = undisturbed(partial(SCENARIOS[name], bench), gateway, 0.15)
+        found = undisturbed(partial(SCENARIOS[name], bench), gateway, strangers)
     except (ChildFailed, OSError) as reason:
         print(name, gateway, "failed:", reason, file=sys.stderr, flush=True)
         return "failed"
@@ -90,7 +94,7 @@ def whole(runs: list[Measurement | str]) -> bool:
 
 def table(played: dict[str, Runs]) -> str:
     """A line for each gateway and figure: the median, its share of the C limit's, and the spread."""
-    rows = [("scenario", "figure", "gateway", "median", "by the limit", "rounds", "")]
+    rows = [("scenario", "figure", "gateway", "median", "by the limit", "rounds", "lost", "")]
     for name, runs in played.items():
         for figure in FIGURES[name]:
             rows += [row(name, figure, gateway, runs) for gateway in EVERYBODY]
@@ -99,18 +103,26 @@ def table(played: dict[str, Runs]) -> str:
 
 def row(name: str, figure: str, gateway: str, runs: Runs) -> tuple[str, ...]:
     """The cells of one line; the share is the median of the rounds' own."""
-    found = values(runs[gateway], figure)
+    found = [value for value in values(runs[gateway], figure) if value is not None]
+    told = (lost(runs[gateway]), verdict(runs[gateway]))
     if not found:
-        return (name, figure, gateway, "-", "", "", verdict(runs[gateway]))
-    shares = [one / other for one, other in zip(found, values(runs["limit"], figure), strict=False) if other]
-    share = f"{statistics.median(shares):.2f}" if shares else ""
+        return (name, figure, gateway, "-", "", "", *told)
+    pairs = zip(values(runs[gateway], figure), values(runs["limit"], figure), strict=False)
+    shares = [one / other for one, other in pairs if one is not None and other]
+    share = f"{statistics.median(shares):.3g}" if shares else ""
     spread = f"{number(min(found))} to {number(max(found))}"
-    return (name, figure, gateway, number(statistics.median(found)), share, spread, verdict(runs[gateway]))
+    return (name, figure, gateway, number(statistics.median(found)), share, spread, *told)
 
 
-def values(runs: list[Measurement | str], figure: str) -> list[float]:
-    """Of the rounds that count."""
-    return [found.values[figure] for found in runs if isinstance(found, Measurement)]
+def values(runs: list[Measurement | str], figure: str) -> list[float | None]:
+    """Round by round; None where a round failed or is void."""
+    return [found.values[figure] if isinstance(found, Measurement) and not found.flaws else None for found in runs]
+
+
+def lost(runs: list[Measurement | str]) -> str:
+    """Records that did not come, of all rounds together."""
+    measured = [found.flaws for found in runs if isinstance(found, Measurement)]
+    return f"{sum(flaws.get('missing', 0) for flaws in measured):,}" if measured else ""
 
 
 def verdict(runs: list[Measurement | str]) -> str:
@@ -125,6 +137,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="shortens (0.1) or lengthens the traffic")
+    parser.add_argument(
+        "--strangers", type=float, default=0.15, help="share of the machine (0 to 1) that others may use"
+    )
     parser.add_argument("--json", type=Path, help="where every measurement goes")
     return parser.parse_args()
 

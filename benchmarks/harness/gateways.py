@@ -30,20 +30,28 @@ class Shape(StrEnum):
 
 
 class Access(msgspec.Struct, frozen=True):
-    """How the sink asks: %06d in a template is the connection's number. `ready` is the text that says it is live."""
+    """How the sink asks: %06d in a template is the connection's number. `ready` is the text that says it is live.
+
+    With `lines` a frame holds a message a line.
+    """
 
     path: str
     subprotocol: str | None = None
     command: str | None = None
     ready: str | None = None
+    lines: bool = False
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A gateway that serves: where, how to ask it for a topic in a shape, and the process whose CPU counts."""
+    """A gateway that serves: where, how to ask it for a topic in a shape, and the process whose CPU counts.
+
+    `channels_header` is the header by which it wants to be told where a record goes, if any.
+    """
 
     address: str
     access: Callable[[str, Shape], Access]
     child: Child
+    channels_header: str | None = None
 
 
 @contextmanager

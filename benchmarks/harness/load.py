@@ -84,7 +84,8 @@ class Sink(Child):
             "--pings": pings or None,
             "--ping-every": ping_seconds or None,
         }
-        super().__init__([program("sink"), *as_options(named), *(["--resume"] if resume else [])])
+        flags = {"--resume": resume, "--lines": access.lines}
+        super().__init__([program("sink"), *as_options(named), *(flag for flag, given in flags.items() if given)])
 
     def __enter__(self) -> Self:
         try:
@@ -116,13 +117,17 @@ class Sink(Child):
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Records of `bytes` each at `rate` a second (0 = as fast as it goes), keys round robin, 0 = none."""
+    """Records of `bytes` each at `rate` a second (0 = as fast as it goes), keys round robin, 0 = none.
+
+    `channels_header` names a header that holds the key, or the topic where there are no keys.
+    """
 
     records: int
     rate: float = 0
     bytes: int = 200
     keys: int = 0
     per_key: bool = False
+    channels_header: str | None = None
 
     def seconds(self) -> float:
         """How long it takes to write, a burst not counted."""
@@ -141,6 +146,7 @@ class Producer(Child):
             "--bytes": traffic.bytes,
             "--keys": traffic.keys,
             "--first": first,
+            "--channels-header": traffic.channels_header,
         }
         per_key = ["--per-key"] if traffic.per_key else []
         super().__init__([program("producer"), *as_options(named), *per_key])

@@ -87,6 +87,7 @@ def deliver(bench: Bench, name: str, shape: Shape, connections: int, traffic: Tr
     keys = connections if shape is Shape.KEYED else 1
     traffic = msgspec.structs.replace(traffic, records=bench.records(traffic.records, keys))
     with bench.gateway(name, shape) as (running, (topic,)), open_sink(running, topic, shape, connections) as sink:
+        traffic = msgspec.structs.replace(traffic, channels_header=running.channels_header)
         warmed = warm(bench.broker, topic, sink, traffic, keys)
         window = Window(running.child, (sink,), bench.broker)
         sink.expect(traffic.records // keys)

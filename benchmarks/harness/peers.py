@@ -1,7 +1,7 @@
 """Other ways to the same: small gateways as the users of other libraries write them (benchmarks/peers), on any path.
 
 They are installed once, at the versions their lock files name: Node's below build/peers/node, Python's in an
-environment of their own, so that nothing of theirs comes near Tailrace's.
+environment of their own, so that nothing of theirs comes near Tailrace's. Centrifugo (centrifugo.py) is a program.
 """
 
 import functools
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.harness.centrifugo import CENTRIFUGO, CannotInstall, binary, centrifugo
 from benchmarks.harness.child import Child
 from benchmarks.harness.gateways import GATEWAYS, READY_SECONDS, Running, Shape, plain_access
 from benchmarks.harness.programs import ROOT
@@ -24,11 +25,7 @@ PYTHON = {
     "picows + confluent-kafka": "picows_confluent.py",
     "trio-websocket + confluent-kafka": "trio_websocket_confluent.py",
 }
-PEERS = (NODE, *PYTHON)
-
-
-class CannotInstall(Exception):
-    """What a peer needs is not here."""
+PEERS = (NODE, *PYTHON, CENTRIFUGO)
 
 
 @functools.cache
@@ -56,24 +53,32 @@ def python() -> Path:
 
 
 def command(name: str) -> list[str | Path]:
-    """How a peer is started, installed when need be."""
+    """How a peer is started, installed when need be. Raises CannotInstall."""
+    if name == CENTRIFUGO:
+        return [binary()]
     if name == NODE:
         return ["node", node_server()]
     return [python(), SOURCES / "python" / PYTHON[name]]
 
 
-def install() -> None:
-    """Every peer, before anything is measured."""
+def install() -> dict[str, str]:
+    """Every peer, before anything is measured; why those that cannot be had are not there."""
+    absent: dict[str, str] = {}
     for name in PEERS:
-        command(name)
+        try:
+            command(name)
+        except (CannotInstall, subprocess.CalledProcessError) as reason:
+            absent[name] = f"not here: {reason}"
+    return absent
 
 
 @contextmanager
 def peer(name: str, bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[Running]:
-    """One of PEERS, on the first of the topics; it knows no commands, and sends bare values on any path."""
+    """One of benchmarks/peers, on the first of the topics; it knows no commands, and sends bare values on any path."""
     with Child([*command(name), bootstrap, topics[0]]) as child:
         port = child.wait_event("ready", READY_SECONDS)["port"]
         yield Running(f"127.0.0.1:{port}", plain_access, child)
 
 
-GATEWAYS.update({name: functools.partial(peer, name) for name in PEERS})
+GATEWAYS.update({name: functools.partial(peer, name) for name in (NODE, *PYTHON)})
+GATEWAYS[CENTRIFUGO] = centrifugo

@@ -29,7 +29,7 @@ static struct {
     unsigned connections, ramp, pings;
     double timeout, settle, ping_every;
     uint64_t expect;
-    int once, resume; /* resume: connection i has had its first i records before */
+    int once, resume, lines; /* resume: connection i has had its first i records before; lines: a message a line */
 } options = {.path = "/", .connections = 1, .ramp = 128, .timeout = 30, .settle = 0.1};
 static struct connection *all;
 static unsigned opened, ready_count, failed_count; /* failed: gone before they were ready */

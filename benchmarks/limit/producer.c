@@ -3,7 +3,8 @@
  * Every record carries its intended send time: at a rate that is its place in the schedule, so that a late producer
  * shows as latency and is not forgiven (coordinated omission). Keys go round robin, "k000000" upwards; the sequence
  * number counts all records, or with --per-key those of the key. All go to one partition, so that the order of the
- * whole topic can be checked. Prints one JSON line when the broker acknowledged all.
+ * whole topic can be checked. With --channels-header NAME every record has a header of that name, which holds its key, or
+ * without keys the topic (how Centrifugo is told where a record goes). Prints one JSON line when the broker acknowledged all.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -15,7 +16,7 @@
 #define SINGLE_RATE 500
 
 static struct {
-    const char *kafka, *topic;
+    const char *kafka, *topic, *channels_header;
     uint64_t records, first;
     double rate;
     size_t bytes;
@@ -69,6 +70,18 @@ static uint64_t wait_for_turn(rd_kafka_t *client, uint64_t start, uint64_t index
     return due;
 }
 
+static int enqueue(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value, char *key, size_t key_length)
+{
+    if (!options.channels_header)
+        return rd_kafka_produce(topic, options.partition, RD_KAFKA_MSG_F_COPY, value, options.bytes,
+                                key_length ? key : NULL, key_length, NULL);
+    const char *channel = key_length ? key : options.topic;
+    return rd_kafka_producev(client, RD_KAFKA_VTYPE_RKT, topic, RD_KAFKA_VTYPE_PARTITION, options.partition,
+                             RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_MSG_F_COPY, RD_KAFKA_VTYPE_VALUE, value, options.bytes,
+                             RD_KAFKA_VTYPE_KEY, key_length ? key : NULL, key_length, RD_KAFKA_VTYPE_HEADER,
+                             options.channels_header, channel, (ssize_t)strlen(channel), RD_KAFKA_VTYPE_END);
+}
+
 static void produce(rd_kafka_t *client, rd_kafka_topic_t *topic, uint64_t index, uint64_t due)
 {
     static char value[MAX_RECORD_BYTES], key[32];
@@ -77,8 +90,7 @@ static void produce(rd_kafka_t *client, rd_kafka_topic_t *topic, uint64_t index,
     size_t key_length = 0;
     if (options.keys)
         key_length = (size_t)sprintf(key, "k%06llu", (unsigned long long)(number % options.keys));
-    while (rd_kafka_produce(topic, options.partition, RD_KAFKA_MSG_F_COPY, value, options.bytes,
-                            key_length ? key : NULL, key_length, NULL))
+    while (enqueue(client, topic, value, key, key_length))
         rd_kafka_poll(client, 10); /* the queue is full */
 }
 
@@ -89,6 +101,7 @@ static void parse_options(int argc, char **argv)
         {"records", required_argument, NULL, 'n'}, {"first", required_argument, NULL, 'f'},
         {"rate", required_argument, NULL, 'r'}, {"bytes", required_argument, NULL, 'b'},
         {"keys", required_argument, NULL, 'K'}, {"partition", required_argument, NULL, 'p'},
+        {"channels-header", required_argument, NULL, 'H'},
         {"per-key", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
         switch (option) {
@@ -101,12 +114,13 @@ static void parse_options(int argc, char **argv)
         case 'K': options.keys = (unsigned)atoi(optarg); break;
         case 'p': options.partition = atoi(optarg); break;
         case 'P': options.per_key = 1; break;
+        case 'H': options.channels_header = optarg; break;
         default: exit(2);
         }
     if (!options.kafka || !options.topic || options.bytes < RECORD_LEAST_BYTES || options.bytes > MAX_RECORD_BYTES ||
         (options.per_key && !options.keys))
         fail("usage: producer --kafka HOST:PORT --topic T [--records N] [--first N] [--rate PER_SECOND] [--bytes N] "
-             "[--keys N [--per-key]] [--partition P]");
+             "[--keys N [--per-key]] [--partition P] [--channels-header NAME]");
 }
 
 int main(int argc, char **argv)

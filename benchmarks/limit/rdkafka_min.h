@@ -68,6 +68,16 @@ rd_kafka_topic_t *rd_kafka_topic_new(rd_kafka_t *client, const char *topic, rd_k
 void rd_kafka_topic_destroy(rd_kafka_topic_t *topic);
 int rd_kafka_produce(rd_kafka_topic_t *topic, int32_t partition, int flags, void *payload, size_t len,
                      const void *key, size_t key_len, void *opaque);
+enum { /* rd_kafka_vtype_t, each followed by its value: pointers with their sizes, END last */
+    RD_KAFKA_VTYPE_END = 0,
+    RD_KAFKA_VTYPE_RKT = 2,
+    RD_KAFKA_VTYPE_PARTITION = 3,
+    RD_KAFKA_VTYPE_VALUE = 4,
+    RD_KAFKA_VTYPE_KEY = 5,
+    RD_KAFKA_VTYPE_MSGFLAGS = 7,
+    RD_KAFKA_VTYPE_HEADER = 9
+};
+int rd_kafka_producev(rd_kafka_t *client, ...);
 
 int rd_kafka_query_watermark_offsets(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low,
                                      int64_t *high, int timeout_ms);

@@ -103,16 +103,35 @@ static void take_other(struct connection *connection, const struct frame *frame,
         fprintf(stderr, "error: %.*s\n", (int)frame->length, frame->payload);
 }
 
+static void take_message(struct connection *connection, const struct frame *frame, uint64_t now)
+{
+    struct stamp stamp;
+    if (record_read(frame->payload, frame->length, &connection->hint, &stamp))
+        take_record(connection, stamp, now);
+    else
+        take_other(connection, frame, now);
+}
+
+/* Centrifugo's JSON: a frame holds a message a line, and an empty one is a ping that wants the same back. */
+static void take_lines(struct connection *connection, const struct frame *frame, uint64_t now)
+{
+    const char *at = frame->payload, *end = at + frame->length;
+    if (frame->length == 2 && memcmp(at, "{}", 2) == 0)
+        send_frame(connection, OPCODE_TEXT, "{}", 2);
+    for (const char *stop; at < end; at = stop + 1) {
+        stop = memchr(at, '\n', (size_t)(end - at));
+        if (!stop)
+            stop = end;
+        take_message(connection, &(struct frame){frame->opcode, at, (size_t)(stop - at)}, now);
+    }
+}
+
 /* Returns -1 when the connection is over. */
 static int take_frame(struct connection *connection, const struct frame *frame, uint64_t now)
 {
-    struct stamp stamp;
     counts.frames++;
     if (frame->opcode == OPCODE_TEXT || frame->opcode == OPCODE_BINARY) {
-        if (record_read(frame->payload, frame->length, &connection->hint, &stamp))
-            take_record(connection, stamp, now);
-        else
-            take_other(connection, frame, now);
+        (options.lines ? take_lines : take_message)(connection, frame, now);
     } else if (frame->opcode == OPCODE_PING) {
         send_frame(connection, OPCODE_PONG, frame->payload, frame->length);
     } else if (frame->opcode == OPCODE_CLOSE) {
@@ -299,7 +318,7 @@ static void parse_options(int argc, char **argv)
         {"expect", required_argument, NULL, 'e'}, {"timeout", required_argument, NULL, 't'},
         {"settle", required_argument, NULL, 'S'}, {"ramp", required_argument, NULL, 'R'},
         {"ping-every", required_argument, NULL, 'P'}, {"pings", required_argument, NULL, 'N'},
-        {"resume", no_argument, NULL, 'U'}, {NULL, 0, NULL, 0}};
+        {"resume", no_argument, NULL, 'U'}, {"lines", no_argument, NULL, 'L'}, {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
         switch (option) {
         case 'c': options.host = optarg; options.server = parse_address(optarg); break;
@@ -315,12 +334,13 @@ static void parse_options(int argc, char **argv)
         case 'P': options.ping_every = atof(optarg); break;
         case 'N': options.pings = (unsigned)atoi(optarg); break;
         case 'U': options.resume = 1; break;
+        case 'L': options.lines = 1; break;
         default: exit(2);
         }
     if (!options.host || !options.connections || options.pings >= MAX_PINGS)
         fail("usage: sink --connect HOST:PORT [--connections N] [--path P] [--subprotocol P] [--command TEXT] "
              "[--ready TEXT] [--expect N] [--timeout SECONDS] [--settle SECONDS] [--ramp N] "
-             "[--pings N --ping-every SECONDS] [--resume]");
+             "[--pings N --ping-every SECONDS] [--resume] [--lines]");
 }
 
 int main(int argc, char **argv)

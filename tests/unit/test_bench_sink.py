@@ -183,3 +183,23 @@ def test_subscriber_is_ready_with_the_text_it_waits_for() -> None:
         report = sink.report(sink.wait_reached(5))
     assert (report.records, report.others) == (1, 1)
     assert commands[0][:2] == bytes([0x81, 0x80 | 20])
+
+
+def test_frames_of_lines_are_taken_apart() -> None:
+    answers: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        commands = connection.recv(4096)
+        connection.sendall(text(b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{}}') + text(b"{}"))
+        answers.append(commands + connection.recv(4096))
+        connection.sendall(text(b"\n".join(b'{"push":%s}' % record(number) for number in range(3))))
+
+    access = Access("/x", None, "connect", '"id":2,"subscribe"', lines=True)
+    with serving(script) as address, Sink(address, access, 1) as sink:
+        sink.say("expect 3")
+        report = sink.report(sink.wait_reached(5))
+    assert (report.records, report.flaws()) == (3, {})
+    command, pong = answers[0][:13], answers[0][13:]
+    assert command[:2] == bytes([0x81, 0x80 | 7])
+    assert pong[:2] == bytes([0x81, 0x80 | 2])
+    assert bytes(byte ^ mask for byte, mask in zip(pong[6:], pong[2:6], strict=False)) == b"{}"
