@@ -316,6 +316,8 @@ def _settings(ports: Sequence[int], data: Path) -> dict[str, str]:
         # A restart after SIGKILL waits until the controller gives up the old broker: 9 s by default.
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "500",
+        # Retention looks 30 s after the start, and would take what a test has just dated back a month.
+        "log.retention.ms": "-1",
         # A deleted topic's files go at once; two threads less each for what a test never needs.
         "log.segment.delete.delay.ms": "0",
         "num.network.threads": "2",

@@ -143,7 +143,7 @@ class Load:
 
 async def test_a_rolling_restart_loses_and_repeats_nothing(kafka: Broker, tmp_path: Path) -> None:
     topic = kafka.topic(PARTITIONS)
-    load = Load(kafka, topic)
+    load = Load(kafka, topic, 20, 0.05)  # times 30 is what one Python process of clients keeps up with
 
     def started(number: int) -> Any:
         folder = tmp_path / str(number)
