@@ -67,6 +67,7 @@ cdef enum:
 include "json_text.pxi"
 
 cdef size_t LARGEST = 1 << 31  # bytes of a payload or a block: ends of frames are kept in 32 bits
+cdef int64_t ENDLESS = 0x7FFFFFFFFFFFFFFF
 
 include "fanout_links.pxi"
 include "fanout_structs.pxi"
@@ -77,6 +78,7 @@ include "fanout_serving.pxi"
 include "fanout_records.pxi"
 include "fanout_line.pxi"
 include "fanout_tail.pxi"
+include "fanout_stretch.pxi"
 include "fanout_subscription.pxi"
 
 

@@ -119,6 +119,25 @@ cdef inline bint usual_value(object value, Envelope* it) noexcept:
     return valid(<const uint8_t*>it.value, <const uint8_t*>it.value + it.value_size)
 
 
+cdef inline bint bare_value(object value, const char** data, size_t* size, int* opcode) noexcept:
+    """A value as Encoder.value has it, and the frame for it."""
+    data[0], size[0], opcode[0] = b"", 0, BINARY_OPCODE
+    if value is None:
+        return True
+    if type(value) is not bytes:
+        return False
+    data[0], size[0] = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+    if is_utf8(<const uint8_t*>data[0], <const uint8_t*>data[0] + size[0]):
+        opcode[0] = TEXT_OPCODE
+    return True
+
+
+cdef inline bint usual_time(object record, Envelope* it) except -1:
+    cdef object time = record.timestamp()
+    it.time = time[1] if time[0] else -1
+    return it.time >= -1
+
+
 cdef bint has_headers(object record, object mend) except -1:
     """A fault of the client library's (encode.py) must be mended by whoever asks first."""
     try:

@@ -143,7 +143,7 @@ cdef class Tail:
         """
         cdef Envelope it
         cdef Block* block
-        cdef object record, key, value, head, time
+        cdef object record, key, value, head
         cdef int32_t partition
         cdef size_t size
         if self.tail.format != F_JSON:
@@ -151,9 +151,9 @@ cdef class Tail:
         for at in range(at, PyList_GET_SIZE(records)):
             record = <object>PyList_GET_ITEM(records, at)
             try:
-                value, key, partition, time = record.value(), record.key(), record.partition(), record.timestamp()
-                head, it.offset, it.time = heads.get(partition), record.offset(), time[1] if time[0] else -1
-                if head is None or it.offset < 0 or it.time < -1 or has_headers(record, mend):
+                value, key, partition, it.offset = record.value(), record.key(), record.partition(), record.offset()
+                head = heads.get(partition)
+                if head is None or it.offset < 0 or not usual_time(record, &it) or has_headers(record, mend):
                     return at
             except Exception:
                 return at
@@ -186,12 +186,7 @@ cdef class Tail:
                 value, key, partition, offset = record.value(), record.key(), record.partition(), record.offset()
             except Exception:
                 return at
-            data, size, opcode = b"", 0, BINARY_OPCODE
-            if type(value) is bytes:
-                data, size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
-                if is_utf8(<const uint8_t*>data, <const uint8_t*>data + size):
-                    opcode = TEXT_OPCODE
-            elif value is not None:
+            if not bare_value(value, &data, &size, &opcode):
                 return at
             if (key is not None and type(key) is not bytes) or size > limit or size > LARGEST or not 0 <= partition < self.tail.width:
                 return at

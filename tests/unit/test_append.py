@@ -1,9 +1,12 @@
-"""The compiled way of a record into a tail, beside the general one: the same frames, places and counts, byte for byte.
+"""The compiled way of a record into a tail or a stretch, beside the general one: the same frames, places and counts,
+byte for byte.
 
-The general way (`Encoder`, then `Tail.append`) is the oracle. What the compiled one leaves to it is named here too, so
+The general way (`Encoder`, then `append`) is the oracle. What the compiled one leaves to it is named here too, so
 that it does not quietly leave everything.
 """
 
+from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +16,8 @@ from tests.plain_client import Client, Frame
 from tests.unit.test_encode import NOT_UTF8, Message, NamelessHeaderMessage, pair_without_a_name
 
 from tailrace import _fanout
-from tailrace._fanout import JSON, VALUE, Subscription, Tail
+from tailrace._fanout import JSON, MSGPACK, VALUE, Stretch, Subscription, Tail
+from tailrace.core.cutting import Block, Cutter
 from tailrace.core.encode import Encoder, TooLarge
 from tailrace.core.frame import TEXT
 from tailrace.gateway import topic
@@ -170,3 +174,78 @@ def test_another_format_is_refused() -> None:
         Tail(VALUE, [0]).append_json([], 0, {}, 1, print)
     with pytest.raises(ValueError, match="another format"):
         Tail(JSON, [0]).append_values([], 0, 1)
+    with pytest.raises(ValueError, match="another format"):
+        Stretch(VALUE, 0, 0).append_json([], 0, {}, 1, print)
+    with pytest.raises(ValueError, match="another format"):
+        Stretch(MSGPACK, 0, 0).append_values([], 0, 1)
+
+
+# ----------------------------------------------------------------------------------------- a stretch that is read back
+
+
+class General(Encoder):
+    """Leaves every record to the general way."""
+
+    def append_json(self, into: Any, records: list[Any], at: int) -> int:
+        return at
+
+    def append_values(self, into: Any, records: list[Any], at: int) -> int:
+        return at
+
+
+def cut(encoder: Encoder, format: int, records: list[Any]) -> tuple[Block, list[int]]:
+    """The block of the offsets below 20, and the offsets that were not taken."""
+    cutter, waiting = Cutter(0, 0, encoder), deque(records)
+    cutter.open([format], 20)
+    block = cutter.take(waiting, len(waiting)) or cutter.close(cutter.expected)
+    return block, [record.offset() for record in waiting]
+
+
+def sent(block: Block, format: int) -> list[Frame]:
+    """What a subscriber of everything gets of it, to the first hole."""
+    client, tail = Client(_fanout), Tail(format, [block.next + 1])
+    Subscription(client.line, tail, 0, floor={0: 0}, away=True).feed(block.stretches[format])
+    frames: list[Frame] = client.drain(_fanout)
+    client.close()
+    return frames
+
+
+in_one_partition = messages.map(lambda message: replace(message, partition_=0))
+
+
+@pytest.mark.parametrize("value", ["auto", "json", "text", "base64"])
+@pytest.mark.parametrize("format", [JSON, VALUE], ids=["json", "value"])
+@settings(max_examples=150, deadline=None)
+@example(records=[Message(offset_=0), Message(offset_=1), Message(offset_=1), Message(offset_=19), Message(offset_=20)])
+@example(records=[Message(offset_=at, value_=value) for at, value in enumerate([*TRICKY, *NOT_UTF8])])
+@given(records=st.lists(in_one_partition, max_size=12))
+def test_both_ways_lead_to_the_same_block(format: int, value: str, records: list[Any]) -> None:
+    compiled, general = (make('ord"ers', value, LIMIT) for make in (Encoder, General))
+    (block, left), (expected, expected_left) = (cut(encoder, format, records) for encoder in (compiled, general))
+    assert sent(block, format) == sent(expected, format)
+    assert left == expected_left
+    assert (block.next, block.full_bytes) == (expected.next, expected.full_bytes)
+    assert (block.not_json, block.too_large) == (expected.not_json, expected.too_large)
+    assert block.stretches[format].records == expected.stretches[format].records
+    assert block.stretches[format].memory_bytes == expected.stretches[format].memory_bytes
+
+
+@pytest.mark.parametrize("format", [JSON, VALUE], ids=["json", "value"])
+def test_a_stretch_takes_usual_records_to_its_end_or_until_it_is_full(format: int) -> None:
+    def taken(at: int, *limits: int) -> int:
+        stretch = Stretch(format, 0, 0, *limits)
+        append = encoder.append_json if format == JSON else encoder.append_values
+        return append(stretch, records, at)
+
+    encoder, records = Encoder("orders"), [Message(offset_=offset) for offset in (0, 1, 1, 2, 5, 9)]
+    encoder.json(records[0])
+    size = len(encoder.json(records[0])) if format == JSON else len(records[0].value_ or b"")
+    assert taken(0) == 6
+    assert taken(4) == 6
+    assert taken(0, 5) == 4
+    assert taken(0, 100, size + 1) == 2
+    assert taken(0, 100, 1) == 1
+
+
+def test_the_first_record_of_a_stretch_is_left_to_the_general_way() -> None:
+    assert Encoder("orders").append_json(Stretch(JSON, 0, 0), [Message()], 0) == 0

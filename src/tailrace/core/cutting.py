@@ -8,6 +8,7 @@ million missing offsets make no block of their own.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -45,9 +46,8 @@ class Cutter:
         self.position = start
         self._partition = partition
         self._encoder = encoder
-        self._open: list[_Form] = []
+        self._open: list[Stretch] = []
         self._limit = start
-        self._expected = start
 
     @property
     def is_open(self) -> bool:
@@ -55,76 +55,84 @@ class Cutter:
 
     def open(self, formats: Iterable[int], stride: int) -> None:
         """Begins a block at `position`, in at least one format."""
-        self._open = [_Form(each, Stretch(each, self._partition, self.position)) for each in formats]
         self._limit = self.position - self.position % stride + stride
-        self._expected = self.position
+        self._open = [Stretch(each, self._partition, self.position, self._limit, CAP_BYTES) for each in formats]
         self._counted = (self._encoder.not_json, self._encoder.too_large)
         self._broken: tuple[int, Exception] | None = None
 
     def take(self, records: deque[Any], at_most: int) -> Block | None:
         """Takes so many records from the left, or as many as belong to the open block, which is returned when it is
         complete."""
-        for _ in range(min(at_most, len(records))):
-            record = records[0]
-            offset = record.offset()
-            if offset >= self._limit:
-                return self.close(offset)
+        piece = list(islice(records, at_most))
+        taken, next = self._take(piece)
+        for _ in range(taken):
             records.popleft()
-            if offset >= self._expected and self._add(record, offset) >= CAP_BYTES:
-                return self.close(offset + 1)
-        return None
+        return None if next is None else self.close(next)
 
     @property
     def expected(self) -> int:
         """The offset behind the last record taken."""
-        return max(self.position, self._expected)
+        return self._open[0].next if self._open else self.position
 
     def close(self, next: int) -> Block:
         """Ends the open block: the log has nothing more below `next`."""
-        forms, self._open = self._open, []
-        for form in forms:
-            form.stretch.seal(next)
+        stretches, self._open = self._open, []
+        for stretch in stretches:
+            stretch.seal(next)
         start, self.position = self.position, next
         return Block(
             start,
             next,
-            {form.format: form.stretch for form in forms},
-            max(form.payload_bytes for form in forms),
+            {stretch.format: stretch for stretch in stretches},
+            _full_bytes(stretches),
             self._encoder.not_json - self._counted[0],
             self._encoder.too_large - self._counted[1],
             self._broken,
         )
 
-    def _add(self, record: Any, offset: int) -> int:
+    def _take(self, records: list[Any]) -> tuple[int, int | None]:
+        """How many were taken, and where the block ends if it does."""
+        at = 0
+        while True:
+            at = self._take_usual(records, at)
+            if _full_bytes(self._open) >= CAP_BYTES:
+                return at, self.expected
+            if at == len(records):
+                return at, None
+            offset = records[at].offset()
+            if offset >= self._limit:
+                return at, offset
+            if offset >= self.expected:
+                self._add(records[at], offset)
+            at += 1
+
+    def _take_usual(self, records: list[Any], at: int) -> int:
+        """Compiled, where only one format is open, which is usual; up to a record that is not, or not the block's."""
+        if len(self._open) > 1 or (append := _APPEND.get(self._open[0].format)) is None:
+            return at
+        return append(self._encoder, self._open[0], records, at)
+
+    def _add(self, record: Any, offset: int) -> None:
         key = record.key()
-        self._expected = offset + 1
-        largest = 0
-        for form in self._open:
+        for stretch in self._open:
             try:
-                opcode, payload = form.encode(self._encoder, record)
+                opcode, payload = _ENCODE[stretch.format](self._encoder, record)
             except Exception as error:  # noqa: BLE001  one record must not end the reading
-                form.stretch.append_hole(offset, key)
+                stretch.append_hole(offset, key)
                 if not isinstance(error, TooLarge):
                     self._broken = self._broken or (offset, error)
             else:
-                form.stretch.append(opcode, payload, offset, key)
-                form.payload_bytes += len(payload)
-            largest = max(largest, form.payload_bytes)
-        return largest
+                stretch.append(opcode, payload, offset, key)
 
 
-class _Form:
-    """An open block in one format."""
-
-    __slots__ = ("encode", "format", "payload_bytes", "stretch")
-
-    def __init__(self, format: int, stretch: Stretch) -> None:
-        self.format = format
-        self.stretch = stretch
-        self.encode = _ENCODE[format]
-        self.payload_bytes = 0
+def _full_bytes(stretches: list[Stretch]) -> int:
+    return max(stretch.payload_bytes for stretch in stretches)
 
 
+_APPEND: dict[int, Callable[[Encoder, Stretch, list[Any], int], int]] = {
+    JSON: lambda encoder, stretch, records, at: encoder.append_json(stretch, records, at),
+    VALUE: lambda encoder, stretch, records, at: encoder.append_values(stretch, records, at),
+}
 _ENCODE: dict[int, Callable[[Encoder, Any], tuple[int, bytes]]] = {
     JSON: lambda encoder, record: (TEXT, encoder.json(record)),
     MSGPACK: lambda encoder, record: (BINARY, encoder.msgpack(record)),

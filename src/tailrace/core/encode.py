@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from tailrace._fanout import Tail
+from tailrace._fanout import Stretch, Tail
 from tailrace._json import is_json
 from tailrace.core.frame import BINARY, TEXT
 
@@ -147,18 +147,19 @@ class Encoder:
             raise TooLarge(len(value), self._max_bytes)
         return (TEXT if value.isascii() or _is_utf8(value) else BINARY), value
 
-    def append_json(self, tail: Tail, records: list[Any], at: int) -> int:
-        """Compiled: `json` and `Tail.append` of the records from `at` on, up to one that is not the usual kind.
+    def append_json(self, into: Tail | Stretch, records: list[Any], at: int) -> int:
+        """Compiled: `json` and `append` of the records from `at` on, up to one that is not the usual kind, or that a
+        stretch does not take.
 
         The place of that one, which is for the caller to do; or how many records there are.
         """
         if not self._wants_json:
             return at
-        return tail.append_json(records, at, self._json_heads, self._max_bytes, _mended_headers)
+        return into.append_json(records, at, self._json_heads, self._max_bytes, _mended_headers)
 
-    def append_values(self, tail: Tail, records: list[Any], at: int) -> int:
+    def append_values(self, into: Tail | Stretch, records: list[Any], at: int) -> int:
         """As `append_json`, of `value`."""
-        return tail.append_values(records, at, self._max_bytes)
+        return into.append_values(records, at, self._max_bytes)
 
     def _as_string(self, value: bytes) -> tuple[bytes, bytes]:
         """A value that is not embedded, as a JSON string, and how its envelope ends."""

@@ -135,11 +135,11 @@ class Blocks:
         partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s; with
         `patient` false as soon as it is known not to.
         """
-        await trio.lowlevel.checkpoint()
+        place = Partition(source.name, source.generation, partition)
         block = self.found(source, partition, offset, format)
         if block is not None:
-            return block
-        place = Partition(source.name, source.generation, partition)
+            await trio.lowlevel.checkpoint()
+            return self._kept(place, offset, block)
         self._misses += 1
         self._sources.setdefault((source.name, source.generation), source)
         while True:

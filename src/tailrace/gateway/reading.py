@@ -322,7 +322,8 @@ class Reading:
         while True:
             if self._rest_until > trio.current_time():  # evicted between two rounds: what it missed is the next one
                 await trio.sleep_until(self._rest_until)
-            await self._owner.outlet.clear()
+            if self._owner.outlet.waiting_bytes:  # a checkpoint for nothing else: each way on from here has one
+                await self._owner.outlet.clear()
             subscription = self._subscription
             if subscription.state != FALLEN:
                 return

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 import trio
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from tailrace._fanout import sole_topic
 from tailrace.core.cutting import Block, Cutter
 from tailrace.core.lane import Partition
 from tailrace.kafka import settings
@@ -176,20 +177,29 @@ class Reader:
     def _fetch(self, run: Run, cutter: Cutter) -> None:
         """Takes records in, up to the first event; an event ends the run, so what is behind it does not matter."""
         assert self._consumer is not None
-        for message in _consume(self._consumer):
-            if message.error() is None:
-                self._records.append(message)
-                self.read_bytes += len(message)
-            elif message.topic() == run.place.topic:
-                self._event = message
-                break
-        self.read_records += len(self._records)
+        messages = _consume(self._consumer)
+        if sole_topic(messages) is None:
+            messages = self._up_to_event(messages, run)
+        self._records += messages
+        self.read_bytes += sum(map(len, messages))
+        self.read_records += len(messages)
         if self._records or self._event:
             self._heard_at = time.monotonic()
         elif time.monotonic() - self._heard_at > _PATIENCE_SECONDS:
             self._heard_at = time.monotonic()
             if (event := examine(self._consumer, run, cutter)) is not None:
                 self._end(event)
+
+    def _up_to_event(self, messages: list[Message], run: Run) -> list[Message]:
+        """The records before the first event that concerns the run, which is kept."""
+        records = []
+        for message in messages:
+            if message.error() is None:
+                records.append(message)
+            elif message.topic() == run.place.topic:
+                self._event = message
+                break
+        return records
 
     def _end(self, event: Event) -> None:
         """The run is over, and the reader waits for another one."""
