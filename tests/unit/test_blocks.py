@@ -17,7 +17,7 @@ from tailrace.core.encode import Encoder
 from tailrace.core.lane import Partition, Plan
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.gateway import blocks as blocks_module
-from tailrace.gateway.blocks import ANSWER_SECONDS, Beyond, Blocks, Gone, Source
+from tailrace.gateway.blocks import ANSWER_SECONDS, BELIEVED_SECONDS, Beyond, Blocks, Gone, Source
 from tailrace.kafka.run import Arrived, Ended, Event, Failed, Run
 
 ORDERS = Source("orders", 1, Encoder("orders"))
@@ -222,6 +222,26 @@ async def test_a_reader_that_says_nothing_is_unavailable_too(
     async with running() as blocks:
         with pytest.raises(KafkaUnavailable, match="no broker answers"):
             await blocks.get(ORDERS, 0, 0, VALUE)
+
+
+async def test_an_impatient_request_fails_at_once_and_asks_again_five_seconds_later(
+    autojump_clock: MockClock, log: PlainLog, readers: list[TaskReader]
+) -> None:
+    """Others need not wait for a partition that is known not to answer, and it is not asked again for each of them."""
+    failing(log)
+    async with running(Catchup(readers=1)) as blocks:
+        asked = []
+        for pause in (0, 0, BELIEVED_SECONDS - 1, 2):
+            await trio.sleep(pause)
+            begun, seeks = trio.current_time(), readers[0].seeks
+            with pytest.raises(KafkaUnavailable, match="nobody is there"):
+                await blocks.get(ORDERS, 0, 0, VALUE, patient=False)
+            asked.append(readers[0].seeks - seeks)
+            assert trio.current_time() - begun < 2 * BLOCK_SECONDS
+        assert asked == [1, 0, 0, 1]
+        log.failing = None
+        await trio.sleep(BELIEVED_SECONDS)
+        assert (await blocks.get(ORDERS, 0, 0, VALUE, patient=False)).start == 0
 
 
 async def test_a_topic_is_unknown_only_after_a_while(autojump_clock: MockClock, log: PlainLog) -> None:
