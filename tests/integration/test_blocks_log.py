@@ -110,7 +110,8 @@ async def test_aborted_records_and_control_markers_are_covered_and_not_shown(kaf
     async with reading_back(kafka.bootstrap) as blocks:
         back = Back(blocks, topic)
         assert await back.replay(0, 3 + 1 + 3_000 + 1 + 5) == 8
-        assert (await back.get(2_000)).next > 3_004, "from the midst of the aborted ones"
+        # No further: an abort is answered before its marker is written, so the five may stand in front of that.
+        assert (await back.get(2_000)).next >= 3_004, "from the midst of the aborted ones"
 
 
 async def test_a_log_that_ends_in_aborted_records_is_read_to_its_end(kafka: Broker) -> None:
