@@ -13,6 +13,7 @@ from benchmarks.harness import measuring, standing
 from benchmarks.harness.gateways import Shape
 from benchmarks.harness.load import Traffic
 from benchmarks.harness.measuring import Bench, Measurement
+from benchmarks.harness.slow import beside_slow
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -111,6 +112,16 @@ SCENARIOS = {
         "200 pings, and a second topic at 50 records a second, while a burst goes to 5,000 connections",
         partial(measuring.beside_burst, connections=5000, burst=BURST, pings=200, quiet=Traffic(records=200, rate=50)),
         (Metric("ping_p99_ms", 50), Metric("quiet_p99_ms", 50)),
+    ),
+    "slow-one": Scenario(
+        "one connection that reads 2 KB/s beside 500 fast ones, 50 records of 2 KB a second, 40 s, then reads the rest",
+        partial(beside_slow, connections=500, slow=1, traffic=Traffic(2000, rate=50, bytes=2000)),
+        (Metric("beyond_ms", 0),),
+    ),
+    "slow-five": Scenario(
+        "resident memory that five of them add in three minutes beside ten fast ones, 50 records of 2 KB a second",
+        partial(beside_slow, connections=10, slow=5, traffic=Traffic(9000, rate=50, bytes=2000)),
+        (Metric("added_mib", 64),),
     ),
     "idle-memory": Scenario(
         "resident memory of a connection subscribed to a quiet topic on /ws, 2,000 of them",
