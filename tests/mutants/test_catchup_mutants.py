@@ -15,6 +15,7 @@ import pytest
 from tests.mutants.test_mutants import FOUND, ROOT, SOURCE, build
 
 CORE = "src/_fanout.pyx"
+CHASE = "src/tailrace/gateway/chase.py"
 READING = "src/tailrace/gateway/reading.py"
 TENDING = "src/tailrace/gateway/tending.py"
 TOPIC = "src/tailrace/gateway/topic.py"
@@ -105,15 +106,15 @@ FAULTS = [
 QUICK = [
     Fault(
         "what retention took is passed in silence",
-        READING,
-        "            self.miss(verdict)\n            subscription.move",
+        CHASE,
+        "            self._reading.miss(verdict)\n            subscription.move",
         "            subscription.move",
     ),
     Fault(
         "the chase does not look for the goal",
         READING,
-        "            if self._goal and subscription.pass_goals():\n",
-        "            if False:\n",
+        "        if self._goal and self._subscription.pass_goals():\n",
+        "        if False:\n",
     ),
     Fault(
         "a new log begins where the old one was left",

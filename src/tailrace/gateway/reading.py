@@ -1,14 +1,9 @@
-"""One subscription that runs: its cursor in the core, the topic it holds open, and the chase to the tail.
+"""One subscription that runs: its cursor in the core, the topic it holds open, and what its client is told of it.
 
-A cursor that is not in the tail (it began further back, or its client was slower than the tail is long) is read back
-from Kafka, block by block, at the client's own pace, until the tail has everything it still wants. Then it enters, and
-nothing is lost or repeated on the way, since its place is a vector of offsets all the time.
-
-Who begins with a snapshot reads its chunks in the same way, up to its ends, before anything else.
-
-Rules: a block is asked for only when nothing waits for the client, so that a stalled one holds no memory; partitions
-are read in turns, the one with the most left first; one that cannot be read now holds up neither the others nor the
-step into the tail: it catches up `apart`. Longer than 400 lines, for all of it moves the one place.
+A cursor that is not in the tail (it began further back, or its client was slower than the tail is long) is chased
+(`chase`): read back from Kafka until the tail has everything it still wants. Then it enters, and nothing is lost or
+repeated on the way, since its place is a vector of offsets all the time. A partition that cannot be read now catches
+up `apart`.
 """
 
 from collections.abc import Set as AbstractSet
@@ -16,19 +11,18 @@ from typing import Any
 
 import trio
 
-from tailrace._fanout import ARRIVED, BEHIND, FALLEN, HOLED, RESTING, VALUE, Stretch, Subscription, Tail
+from tailrace._fanout import ARRIVED, BEHIND, FALLEN, HOLED, RESTING, VALUE, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.commands import Slow
 from tailrace.core.position import Positions
 from tailrace.disconnect import GAP, SLOW
-from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
-from tailrace.gateway.apart import AGAIN_SECONDS, NOWHERE, Apart
-from tailrace.gateway.blocks import Beyond, Blocks, Gone, Source
+from tailrace.errors import CommandError, ErrorCode
+from tailrace.gateway.apart import NOWHERE, Apart
+from tailrace.gateway.blocks import Blocks, Source
+from tailrace.gateway.chase import Chase, wake
 from tailrace.gateway.owner import Owner
 from tailrace.gateway.snapshots import Lease
 from tailrace.gateway.topics import Start, Topics
-
-STRAIGHT_ON_BLOCKS = 8  # of one partition before the others are looked at
 
 
 class Reading:
@@ -37,20 +31,17 @@ class Reading:
     __slots__ = (
         "_apart",
         "_carried",
-        "_chasing",
+        "_chase",
         "_delivered",
-        "_exhausted",
         "_goal",
         "_held",
         "_interval",
         "_owner",
-        "_reading",
-        "_rest_until",
-        "_snapshot",
-        "_straight_on",
         "_subscription",
         "_topics",
+        "rest_until",
         "slow",
+        "snapshot",
         "ticket",
     )
 
@@ -73,20 +64,17 @@ class Reading:
         self.slow = slow
         self._apart: dict[int, Apart] = {}  # by partition
         self._carried = 0  # delivered by cursors before this one
-        self._chasing = False
+        self._chase = Chase(self, owner)
         self._delivered = 0
-        self._straight_on = 0  # blocks that may still follow the one that is sent
-        self._reading = 0  # its partition
-        self._exhausted = trio.Event()
         self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
-        self._snapshot: Lease | None = start.snapshot
+        self.snapshot: Lease | None = start.snapshot
         self._held.readings[self] = None
         self._count_gaps(beginning.verdicts)
         if slow in (Slow.SKIP, Slow.CLOSE):
             self._held.impatient[self] = None
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
-        self._rest_until = 0.0  # the earliest time of the next round
+        self.rest_until = 0.0  # the earliest time of the next round
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)
 
     def _begin(
@@ -99,7 +87,7 @@ class Reading:
     ) -> Subscription:
         """A cursor at these offsets: in the tail if it has them all, else away, to be chased."""
         positions = positions | dict.fromkeys(self._apart, NOWHERE)
-        if self._snapshot is not None:
+        if self.snapshot is not None:
             seq = None  # the tail has also what a snapshot leaves out
         elif seq is None or not tail.start <= seq:
             seq = tail.entry(positions)
@@ -110,7 +98,7 @@ class Reading:
         self._conflate(subscription)
         wake(tail)
         if seq is None:
-            self._owner.outlet.start_soon(self._chase)
+            self._chase.start()
         return subscription
 
     def _conflate(self, subscription: Subscription) -> None:
@@ -173,7 +161,7 @@ class Reading:
         self._held.impatient.pop(self, None)
         self._topics.release(self._held)
         self._leave_snapshot()
-        self._exhausted.set()
+        self._chase.look_again()
         return self._close_cursors()
 
     def _close_cursors(self) -> dict[int, int]:
@@ -190,7 +178,7 @@ class Reading:
         before = self._subscription
         self._carried += before.delivered
         self._subscription = self._begin(tail, None, positions, before.id, before.keys)
-        self._exhausted.set()
+        self._chase.look_again()
 
     def ended(self, code: ErrorCode, message: str) -> None:
         """The gateway ends it."""
@@ -220,7 +208,7 @@ class Reading:
             subscription.go_on()
             wake(subscription.tail)
         elif subscription.state == RESTING:
-            self._rest_until = trio.current_time() + self._interval
+            self.rest_until = trio.current_time() + self._interval
             self._owner.outlet.start_soon(self._rest)
         elif subscription.state == HOLED and self.format == VALUE:  # too large; it has no words for that
             self._hole(subscription)
@@ -240,12 +228,12 @@ class Reading:
             self._fallen()
 
     def _fallen(self) -> None:
-        if self._chasing:
-            if not self._go_straight_on():
-                self._exhausted.set()
+        if self._chase.running:
+            if not self._chase.go_straight_on():
+                self._chase.look_again()
         elif not self.give_up_if_slow():
             self._held.open.traffic.fallen += 1
-            self._owner.outlet.start_soon(self._chase)
+            self._chase.start()
 
     def _arrived(self) -> None:
         """This cursor has passed its goals; those that are apart may have some left."""
@@ -265,7 +253,7 @@ class Reading:
 
     def _leave_snapshot(self) -> None:
         """What comes from here on is the log."""
-        lease, self._snapshot = self._snapshot, None
+        lease, self.snapshot = self.snapshot, None
         if lease is not None:
             lease.release()
 
@@ -298,156 +286,40 @@ class Reading:
         for verdict in verdicts:
             self._held.open.traffic.gaps[verdict.reason] += 1
 
-    # -------------------------------------------------------------------------------------------------------- the chase
+    # ------------------------------------------------------------------------------------------------- for the chase
 
-    async def _chase(self) -> None:
-        """Read back from Kafka until the tail has what is still wanted."""
-        if self._chasing:
-            return
-        self._chasing = True
-        try:
-            if self._owner.chases is None:
-                await self._read_back()
-            else:
-                async with self._owner.chases:
-                    await self._read_back()
-        finally:
-            self._chasing = False
-
-    async def _read_back(self) -> None:
-        resting: dict[int, float] = {}  # partitions that have nothing now, and until when they are left alone
-        unreadable: set[int] = set()
-        if self._snapshot is not None and not await self._until_built(self._snapshot):
-            return
-        while True:
-            if self._rest_until > trio.current_time():  # evicted between two rounds: what it missed is the next one
-                await trio.sleep_until(self._rest_until)
-            if self._owner.outlet.waiting_bytes:  # a checkpoint for nothing else: each way on from here has one
-                await self._owner.outlet.clear()
-            subscription = self._subscription
-            if subscription.state != FALLEN:
-                return
-            if self._goal and subscription.pass_goals():
-                self._arrived()
-            seq = None if self._snapshot else subscription.tail.entry(subscription.positions)
-            if seq is not None:
-                subscription.enter(seq)
-                wake(subscription.tail)
-                return
-            await self._read_block(subscription, resting, unreadable)
-
-    async def _until_built(self, lease: Lease) -> bool:
-        """The snapshot, whose ends are the goal. False when it cannot be had, which is said."""
+    async def until_built(self) -> bool:
+        """The snapshot, whose ends are the goal, if it begins with one. False when it cannot be had, which is said."""
+        lease = self.snapshot
+        if lease is None:
+            return True
         try:
             ends = await lease.ready()
         except CommandError as error:
             self.ended(error.code, error.message)
             return False
-        if self._snapshot is lease and ends != self._goal:
+        if self.snapshot is lease and ends != self._goal:
             positions = self._close_cursors()
             self._goal = {partition: end for partition, end in ends.items() if positions.get(partition, 0) < end}
             self._begin_anew(self._subscription.tail, positions)
         return True
 
-    async def _read_block(self, subscription: Subscription, resting: dict[int, float], unreadable: set[int]) -> None:
-        """Have one more block of one partition sent, and wait until it has been."""
-        partition = self._next_partition(subscription, resting)
-        if partition is None:
-            if not self._set_apart(subscription, unreadable):
-                await trio.sleep(AGAIN_SECONDS)
-            return
-        positions = subscription.positions
-        try:
-            stretch = await self._block(subscription, partition, positions[partition])
-        except Gone as gone:
-            verdict = Verdict(partition, positions[partition], gone.beginning, gone.beginning, "retention")
-            self._lost(subscription, verdict)
-        except Beyond as beyond:
-            self._lost(subscription, Verdict(partition, beyond.end, positions[partition], beyond.end, "truncated"))
-        except (KafkaUnavailable, UnknownTopic):
-            resting[partition] = trio.current_time() + AGAIN_SECONDS
-            unreadable.add(partition)
-        else:
-            unreadable.discard(partition)
-            if not self._still_at(subscription, partition, positions[partition]):
-                return
-            if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
-                resting[partition] = trio.current_time() + AGAIN_SECONDS
-                return
-            self._exhausted = trio.Event()
-            self._straight_on = STRAIGHT_ON_BLOCKS
-            self._feed(stretch, positions[partition])
-            await self._exhausted.wait()
-
-    def _feed(self, stretch: Stretch, offset: int) -> None:
-        """Have a block sent from this offset on, as far as the goal: there `live` is to be said."""
-        goal = self._goal.get(stretch.partition)
-        self._reading = stretch.partition
-        if self._subscription.feed(stretch, goal if goal is not None and goal > offset else None):
-            self._owner.outlet.wake()
-
-    def _go_straight_on(self) -> bool:
-        """Feed the block that follows, when it is there and nothing has to be decided: not to wake the chase saves
-        the time of sending a hundred records. False when it has to be woken."""
-        subscription, partition = self._subscription, self._reading
-        if self._straight_on == 0 or self._snapshot is not None or self._owner.outlet.waiting_bytes:
-            return False
-        offset = subscription.positions[partition]
-        if offset >= subscription.tail.start_positions[partition] or offset >= self._goal.get(partition, offset + 1):
-            return False
-        stretch = self._topics.blocks.found(self._held.source, partition, offset, subscription.tail.format)
-        if stretch is None or stretch.next <= offset:
-            return False
-        self._straight_on -= 1
-        self._feed(stretch, offset)
-        return True
-
-    async def _block(self, subscription: Subscription, partition: int, offset: int) -> Stretch:
-        """The one that holds this offset. Raises as `Blocks.get`; at once where others need not wait for it."""
-        if self._snapshot is not None:
-            return self._snapshot.get(partition, offset)
-        patient = not self._may_be_apart(self._left(subscription))
-        return await self._topics.blocks.get(self.source, partition, offset, self.format, patient)
-
-    def _next_partition(self, subscription: Subscription, resting: dict[int, float]) -> int | None:
-        """The one with the most left before the tail has it; None when those that are left are at rest."""
-        now, left = trio.current_time(), self._left(subscription)
-        ready = [partition for partition in left if resting.get(partition, now) <= now]
-        return max(ready, key=lambda partition: left[partition], default=None)
-
-    def _left(self, subscription: Subscription) -> dict[int, int]:
-        """How many offsets of each partition are missing until the tail, or the snapshot's end."""
-        positions = subscription.positions
-        until = subscription.tail.start_positions if self._snapshot is None else self._snapshot.ends
-        return {
-            partition: offset - positions[partition]
-            for partition, offset in until.items()
-            if offset > positions.get(partition, offset)
-        }
-
-    def _still_at(self, subscription: Subscription, partition: int, offset: int | None) -> bool:
-        """Whether an answer about this offset still concerns it: while it was awaited, anything may have happened."""
-        current = subscription is self._subscription and subscription.state == FALLEN
-        return current and subscription.positions[partition] == offset
-
-    def _lost(self, subscription: Subscription, verdict: Verdict) -> None:
-        """What it wants next is not in Kafka's log: say so, and go on where the log does."""
-        wanted = verdict.to if verdict.reason == "truncated" else verdict.from_
-        if self._still_at(subscription, verdict.partition, wanted):
-            self.miss(verdict)
-            subscription.move(verdict.partition, verdict.next)
+    def pass_goals(self) -> None:
+        """Those that its place has reached."""
+        if self._goal and self._subscription.pass_goals():
+            self._arrived()
 
     # ------------------------------------------------------------------------------------------ what is caught up apart
 
-    def _may_be_apart(self, left: dict[int, int]) -> bool:
+    def may_be_apart(self, left: dict[int, int]) -> bool:
         """Something remains that these partitions hold back."""
         return len(left) + len(self._apart) < len(self._subscription.positions)
 
-    def _set_apart(self, subscription: Subscription, unreadable: set[int]) -> bool:
+    def set_apart(self, left: dict[int, int], unreadable: set[int]) -> bool:
         """When only partitions that cannot be read keep it out of the tail, it goes there without them. False: they
         are not all."""
-        left = self._left(subscription)
-        if self._snapshot is not None or not left or not left.keys() <= unreadable or not self._may_be_apart(left):
+        subscription = self._subscription
+        if self.snapshot is not None or not left or not left.keys() <= unreadable or not self.may_be_apart(left):
             return False
         positions = self._whole(subscription.close())
         for partition in left:
@@ -481,7 +353,7 @@ class Reading:
     async def _rest(self) -> None:
         """Between two rounds of a conflated subscription: `interval_ms` behind the last, the next may be."""
         subscription = self._subscription
-        await trio.sleep_until(self._rest_until)
+        await trio.sleep_until(self.rest_until)
         subscription.round()
         wake(subscription.tail)
 
@@ -491,12 +363,6 @@ class Reading:
         delivered, self._delivered = self._delivered, self.delivered
         if delivered == self._delivered:
             self._owner.moved(self, self.positions)
-
-
-def wake(tail: Tail) -> None:
-    """Start the writers that the tail asks for."""
-    for outlet in tail.take_woken():
-        outlet.wake()
 
 
 def stopped(subscriptions: list[Subscription]) -> None:

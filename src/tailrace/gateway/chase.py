@@ -1,0 +1,177 @@
+"""The chase of a cursor that is not in the tail: what it wants is read back from Kafka until the tail has the rest.
+
+Block by block, at the client's own pace. Rules: a block is asked for only when nothing waits for the client, so that a
+stalled one holds no memory; partitions are read in turns, the one with the most left first; one that cannot be read now
+holds up neither the others nor the step into the tail (`apart`). Who begins with a snapshot reads its chunks in the
+same way, up to its ends, before anything else.
+"""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from tailrace._fanout import FALLEN, Stretch, Subscription, Tail
+from tailrace.core.begin import Verdict
+from tailrace.errors import KafkaUnavailable, UnknownTopic
+from tailrace.gateway.apart import AGAIN_SECONDS
+from tailrace.gateway.blocks import Beyond, Gone
+from tailrace.gateway.owner import Owner
+
+if TYPE_CHECKING:
+    from tailrace.gateway.reading import Reading
+
+STRAIGHT_ON_BLOCKS = 8  # of one partition before the others are looked at
+
+
+class Chase:
+    """Of one reading, whose cursors come and go. `running`: a task is at it, which ends with the connection."""
+
+    __slots__ = ("_chases", "_exhausted", "_outlet", "_partition", "_reading", "_straight_on", "running")
+
+    def __init__(self, reading: "Reading", owner: Owner) -> None:
+        self._reading = reading
+        self._outlet = owner.outlet
+        self._chases = owner.chases
+        self.running = False
+        self._straight_on = 0  # blocks that may still follow the one that is sent
+        self._partition = 0  # which that is of
+        self._exhausted = trio.Event()
+
+    def start(self) -> None:
+        """Read back until the tail has what is still wanted."""
+        self._outlet.start_soon(self._run)
+
+    def look_again(self) -> None:
+        """The block has been sent, or nobody wants it any more."""
+        self._exhausted.set()
+
+    async def _run(self) -> None:
+        if self.running:
+            return
+        self.running = True
+        try:
+            if self._chases is None:
+                await self._read_back()
+            else:
+                async with self._chases:
+                    await self._read_back()
+        finally:
+            self.running = False
+
+    async def _read_back(self) -> None:
+        resting: dict[int, float] = {}  # partitions that have nothing now, and until when they are left alone
+        unreadable: set[int] = set()
+        reading = self._reading
+        if not await reading.until_built():
+            return
+        while True:
+            if reading.rest_until > trio.current_time():  # evicted between two rounds: what it missed is the next one
+                await trio.sleep_until(reading.rest_until)
+            if self._outlet.waiting_bytes:  # a checkpoint for nothing else: each way on from here has one
+                await self._outlet.clear()
+            subscription = reading.cursor
+            if subscription.state != FALLEN:
+                return
+            reading.pass_goals()
+            seq = None if reading.snapshot else subscription.tail.entry(subscription.positions)
+            if seq is not None:
+                subscription.enter(seq)
+                wake(subscription.tail)
+                return
+            await self._read_block(subscription, resting, unreadable)
+
+    async def _read_block(self, subscription: Subscription, resting: dict[int, float], unreadable: set[int]) -> None:
+        """Have one more block of one partition sent, and wait until it has been."""
+        partition = self._next_partition(subscription, resting)
+        if partition is None:
+            if not self._reading.set_apart(self._left(subscription), unreadable):
+                await trio.sleep(AGAIN_SECONDS)
+            return
+        positions = subscription.positions
+        try:
+            stretch = await self._block(subscription, partition, positions[partition])
+        except Gone as gone:
+            verdict = Verdict(partition, positions[partition], gone.beginning, gone.beginning, "retention")
+            self._lost(subscription, verdict)
+        except Beyond as beyond:
+            self._lost(subscription, Verdict(partition, beyond.end, positions[partition], beyond.end, "truncated"))
+        except (KafkaUnavailable, UnknownTopic):
+            resting[partition] = trio.current_time() + AGAIN_SECONDS
+            unreadable.add(partition)
+        else:
+            unreadable.discard(partition)
+            if not self._still_at(subscription, partition, positions[partition]):
+                return
+            if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
+                resting[partition] = trio.current_time() + AGAIN_SECONDS
+                return
+            self._exhausted = trio.Event()
+            self._straight_on = STRAIGHT_ON_BLOCKS
+            self._feed(stretch, positions[partition])
+            await self._exhausted.wait()
+
+    def _feed(self, stretch: Stretch, offset: int) -> None:
+        """Have a block sent from this offset on, as far as the goal: there `live` is to be said."""
+        goal = self._reading.goal(stretch.partition)
+        self._partition = stretch.partition
+        if self._reading.cursor.feed(stretch, goal if goal > offset else None):
+            self._outlet.wake()
+
+    def go_straight_on(self) -> bool:
+        """Feed the block that follows, when it is there and nothing has to be decided: not to wake the chase saves
+        the time of sending a hundred records. False when it has to be woken."""
+        subscription, partition = self._reading.cursor, self._partition
+        if self._straight_on == 0 or self._reading.snapshot is not None or self._outlet.waiting_bytes:
+            return False
+        offset = subscription.positions[partition]
+        if offset >= subscription.tail.start_positions[partition] or 0 < self._reading.goal(partition) <= offset:
+            return False
+        stretch = self._reading.blocks.found(self._reading.source, partition, offset, subscription.tail.format)
+        if stretch is None or stretch.next <= offset:
+            return False
+        self._straight_on -= 1
+        self._feed(stretch, offset)
+        return True
+
+    async def _block(self, subscription: Subscription, partition: int, offset: int) -> Stretch:
+        """The one that holds this offset. Raises as `Blocks.get`; at once where others need not wait for it."""
+        reading = self._reading
+        if reading.snapshot is not None:
+            return reading.snapshot.get(partition, offset)
+        patient = not reading.may_be_apart(self._left(subscription))
+        return await reading.blocks.get(reading.source, partition, offset, reading.format, patient)
+
+    def _next_partition(self, subscription: Subscription, resting: dict[int, float]) -> int | None:
+        """The one with the most left before the tail has it; None when those that are left are at rest."""
+        now, left = trio.current_time(), self._left(subscription)
+        ready = [partition for partition in left if resting.get(partition, now) <= now]
+        return max(ready, key=lambda partition: left[partition], default=None)
+
+    def _left(self, subscription: Subscription) -> dict[int, int]:
+        """How many offsets of each partition are missing until the tail, or the snapshot's end."""
+        positions = subscription.positions
+        snapshot = self._reading.snapshot
+        until = subscription.tail.start_positions if snapshot is None else snapshot.ends
+        return {
+            partition: offset - positions[partition]
+            for partition, offset in until.items()
+            if offset > positions.get(partition, offset)
+        }
+
+    def _still_at(self, subscription: Subscription, partition: int, offset: int | None) -> bool:
+        """Whether an answer about this offset still concerns it: while it was awaited, anything may have happened."""
+        current = subscription is self._reading.cursor and subscription.state == FALLEN
+        return current and subscription.positions[partition] == offset
+
+    def _lost(self, subscription: Subscription, verdict: Verdict) -> None:
+        """What it wants next is not in Kafka's log: say so, and go on where the log does."""
+        wanted = verdict.to if verdict.reason == "truncated" else verdict.from_
+        if self._still_at(subscription, verdict.partition, wanted):
+            self._reading.miss(verdict)
+            subscription.move(verdict.partition, verdict.next)
+
+
+def wake(tail: Tail) -> None:
+    """Start the writers that the tail asks for."""
+    for outlet in tail.take_woken():
+        outlet.wake()
