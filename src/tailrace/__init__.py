@@ -8,7 +8,7 @@ One record's way from consume to send, in five files:
     core/encode.py      a record becomes a message, once per format wanted
     _fanout.pyx         the tail's framed bytes, a cursor per subscription, the loop that calls send()
 
-What the kernel refuses goes on in websocket/outlet.py; what the tail no longer has, in gateway/reading.py. Commands:
+What the kernel refuses goes on in websocket/outlet.py; what the tail no longer has, in gateway/chase.py. Commands:
 gateway/client.py, core/session.py. Start: cli/, gateway/server.py. Why: docs/architecture.md.
 """
 
