@@ -1,9 +1,8 @@
 """Where a handshake may carry its token (docs/protocol.md, section 2). Pure.
 
-A cookie is sent by the browser whatever page asks, so of a page it counts only when the page is one of ours: an Origin
-that is the gateway's own or listed by name; `"*"` lets pages in, not cookies (RFC 6455, 10.2). Without an Origin there
-is no page: every browser sends one (4.1). Two tokens that differ are none: which was meant would be a guess. What is
-wrong is found here to be "", which is no good token.
+A cookie is sent by the browser whatever page asks, so it counts only when the page is one of ours: an Origin that is
+the gateway's own or listed by name; `"*"` lets pages in, not cookies (RFC 6455, 10.2). Two tokens that differ are none:
+which was meant would be a guess. What is wrong is found here to be "", which is no good token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ def find_token(head: Head, offers: Sequence[str], host: str | None, config: Conf
     found = {*_bearers(head), *(offer[len(TOKEN_PREFIX) :] for offer in offers if offer.startswith(TOKEN_PREFIX))}
     if auth.query_parameter is not None:
         found |= set(_parameters(head, auth.query_parameter))
-    if not found and auth.cookie is not None and not _from_a_foreign_page(head, host, config.listen.origins):
+    if not found and auth.cookie is not None and _from_our_page(head, host, config.listen.origins):
         found = set(_cookies(head, auth.cookie))
     if not found:
         return None
@@ -50,6 +49,7 @@ def _cookies(head: Head, name: str) -> Iterator[str]:
                 yield text.strip('"')
 
 
-def _from_a_foreign_page(head: Head, host: str | None, origins: Sequence[str]) -> bool:
+def _from_our_page(head: Head, host: str | None, origins: Sequence[str]) -> bool:
+    sent = head.values(b"origin")
     named = [origin for origin in origins if origin != "*"]
-    return not origin_allowed(head.values(b"origin"), host, named)
+    return bool(sent) and origin_allowed(sent, host, named)
