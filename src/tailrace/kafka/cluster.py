@@ -42,7 +42,8 @@ T = TypeVar("T")
 _REQUEST_SECONDS = 4.5
 # librdkafka keeps the time of a request; this guards against an answer that never comes.
 _GRACE_SECONDS = 0.3
-# Under way at once. Clients who ask and unsubscribe at once, over and over, left 100 MB of them behind (measured).
+# Under way at once: a client who subscribes and unsubscribes over and over leaves its requests behind, and librdkafka
+# holds each until its answer or its time is up.
 _MAX_REQUESTS = 64
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
