@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
-from tailrace.config import Config, Limits, Listen, Rule, Topic
+from tailrace.config import Auth, Config, Limits, Listen, Rule, Topic
 from tailrace.core.access import Access
 from tailrace.core.exposure import Exposure
-from tailrace.core.rules import Rules
 from tailrace.errors import CommandError, ConfigError, ErrorCode
+from tailrace.gateway.gate import Gate
 from tailrace.gateway.reloading import Reloading, fixed, merged
 
 ORDERS = {"orders": Topic()}
@@ -26,13 +27,38 @@ def test_what_cannot_change_is_named() -> None:
         topics={},
         rules=(Rule(topics=("*",), allow=()),),
     )
-    assert list(fixed(running, written)) == ["listen.tls_certificate", 'kafka."bootstrap.servers"', "limits.slow_bytes"]
+    assert list(fixed(merged(running, written), written)) == [
+        "listen.tls_certificate",
+        'kafka."bootstrap.servers"',
+        "limits.slow_bytes",
+    ]
     assert list(fixed(running, running)) == []
 
 
 def test_only_topics_and_rules_are_taken_over() -> None:
     written = Config(limits=Limits(slow_bytes=5), topics=ORDERS, rules=(Rule(topics=("*",), allow=()),))
     assert merged(Config(), written) == Config(topics=ORDERS, rules=written.rules)
+
+
+SECRET = Auth(mode="jwt", algorithms=("HS256",), secret="old", issuer="me")
+FILE = Auth(mode="jwt", algorithms=("RS256",), public_key_file="key.pem", issuer="me")
+URL = Auth(mode="jwt", algorithms=("RS256",), jwks_url="https://keys.example", issuer="me")
+
+
+@pytest.mark.parametrize(
+    ("running", "written", "stay"),
+    [
+        (SECRET, replace(SECRET, secret="new", leeway=5.0), ["auth.leeway"]),
+        (SECRET, FILE, []),
+        (FILE, replace(FILE, public_key_file="other.pem", issuer="you"), ["auth.issuer"]),
+        (FILE, URL, ["auth.public_key_file", "auth.jwks_url"]),
+        (URL, replace(URL, algorithms=("ES256",)), ["auth.algorithms"]),
+        (SECRET, Auth(issuer="me"), ["auth.mode", "auth.algorithms", "auth.secret"]),
+    ],
+)
+def test_the_key_for_tokens_changes_and_nothing_else_of_auth(running: Auth, written: Auth, stay: list[str]) -> None:
+    now = merged(Config(auth=running), Config(auth=written))
+    assert list(fixed(now, Config(auth=written))) == stay
 
 
 class Reading:
@@ -50,15 +76,15 @@ class Reading:
 
 async def reloaded(read: Callable[[], Config], *readings: Reading, **running: Any) -> Access:
     config = Config(**({"topics": {"*": Topic()}} | running))
-    access = Access(Exposure(config.topics), Rules(config.rules))
+    gate = Gate(config)
     held = [SimpleNamespace(readings=dict.fromkeys(readings))]
     topics: Any = SimpleNamespace(held=held, exposure=Exposure(config.topics))
     async with trio.open_nursery() as nursery:
         try:
-            await Reloading(read, config, access, topics, lambda: None, nursery).reload()
+            await Reloading(read, config, gate, topics, lambda: None, nursery).reload()
         finally:
             nursery.cancel_scope.cancel()
-    return access
+    return gate.access
 
 
 async def test_subscriptions_of_what_is_no_longer_allowed_end_and_the_others_go_on() -> None:

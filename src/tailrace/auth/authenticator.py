@@ -39,6 +39,11 @@ class Authenticator:
         self._accepted = self._unjudged = 0
         self._refused: Counter[Fault] = Counter()
 
+    def use(self, auth: Auth, keys: Keys) -> None:
+        """Judge what comes from now on by these keys (`configured_keys` of `auth`). Those of a URL renew themselves, so
+        that it is not for them."""
+        self._auth, self._keys = auth, keys
+
     async def run(self) -> None:
         """Keep the keys fresh, as long as there are any to be fetched."""
         if self._remote is not None:

@@ -79,6 +79,7 @@ async def _clients(parts: Parts, snapshot: Snapshot) -> None:
     for (code, reason), times in counts.closed.items():
         snapshot.put("tailrace_connections_closed_total", times, code, reason)
     snapshot.put("tailrace_auth_failures_total", counts.auth_failures)
+    _tokens(parts, snapshot)
     snapshot.put("tailrace_bytes_sent_total", sent_bytes())
     snapshot.put_histogram("tailrace_loop_delay_seconds", counts.loop_delay)
     waiting = 0
@@ -87,6 +88,16 @@ async def _clients(parts: Parts, snapshot: Snapshot) -> None:
         if number % CONNECTIONS_AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
     snapshot.put("tailrace_waiting_bytes", waiting)
+
+
+def _tokens(parts: Parts, snapshot: Snapshot) -> None:
+    tokens = parts.door.gate.statistics().tokens
+    if tokens is None:
+        return
+    outcomes = {"accepted": tokens.accepted, "unjudged": tokens.unjudged} | tokens.refused
+    _labelled(snapshot, "tailrace_tokens_total", outcomes)
+    failed = tokens.key_fetch_failures
+    _labelled(snapshot, "tailrace_key_fetches_total", {"fetched": tokens.key_fetches - failed, "failed": failed})
 
 
 def _labelled(snapshot: Snapshot, name: str, counted: Mapping[str, int]) -> None:

@@ -11,15 +11,17 @@ from typing import Protocol
 import msgspec
 import trio
 
-from tailrace.auth.authenticator import Authenticator, KeysUnavailable
+from tailrace.auth.authenticator import Authenticator, KeysUnavailable, configured_keys
 from tailrace.auth.authenticator import Statistics as TokenStatistics
+from tailrace.auth.keys import KeyFault
 from tailrace.auth.verify import BadToken
-from tailrace.config import Config
+from tailrace.config import Auth, Config
 from tailrace.core.access import Access
 from tailrace.core.claims import Principal
 from tailrace.core.exposure import Exposure
 from tailrace.core.rules import EVERYTHING, NOTHING, Rules
 from tailrace.disconnect import BAD_TOKEN, TOKEN_EXPIRED, UNAUTHENTICATED, Disconnect
+from tailrace.errors import ConfigError
 from tailrace.gateway.credentials import find_token
 from tailrace.gateway.deadlines import Deadlines
 from tailrace.http import refusal
@@ -106,6 +108,18 @@ class Gate:
         """Whose token it is. Raises BadToken, KeysUnavailable."""
         assert self._authenticator is not None  # or the session would have refused
         return await self._authenticator.judge(token)
+
+    async def rekey(self, auth: Auth) -> None:
+        """Read the secret or the key file of `auth` and judge tokens by it from now on; who was let in stays until its
+        token expires. Raises ConfigError, and goes on with what there was."""
+        if self._authenticator is None:
+            return
+        try:
+            keys = await trio.to_thread.run_sync(configured_keys, auth)
+        except KeyFault as fault:
+            name = "secret" if auth.secret else "public_key_file"
+            raise ConfigError(f"auth.{name}: {fault}") from None
+        self._authenticator.use(auth, keys)
 
     # How long somebody may stay
 

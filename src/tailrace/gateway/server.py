@@ -137,7 +137,7 @@ async def serve(
         reloads: dict[str, Reload] = {} if certificates is None else {"certificates": certificates.reload}
         if read is not None:
             show = partial(show_page, door, gate, console)
-            reloads["configuration"] = Reloading(read, config, gate.access, topics, show, gateway).reload
+            reloads["configuration"] = Reloading(read, config, gate, topics, show, gateway).reload
         await gateway.start(reload_on_hangup, reloads)
         routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(parts))}
         routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}

@@ -55,6 +55,8 @@ _CLIENTS: Final = (
     _counter("newcomers_let_go_total", "Newcomers closed unheard, since they kept the gateway waiting", "reason"),
     _counter("throttled_total", "Times a client that was too fast was left unread for a while", "what"),
     _counter("auth_failures_total", "Credentials missing, not good, or not in time, wherever they came"),
+    _counter("tokens_total", "Tokens judged: accepted, unjudged for want of keys, or refused, by reason", "outcome"),
+    _counter("key_fetches_total", "Fetches of the keys at auth.jwks_url", "outcome"),
     _counter("bytes_sent_total", "Bytes sent on WebSocket connections, handshakes left out"),
     _gauge("waiting_bytes", "Bytes committed to connections that the kernel has not taken"),
 )
