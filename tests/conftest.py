@@ -5,6 +5,7 @@ stop, kill and restart. Without Java and Maven these tests are skipped, and the 
 they fail instead.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,15 @@ _missing: list[str] = []
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shared broker: `bootstrap`, `topic()`, `produce()`, `transaction()`, ... Not to be stopped."""
     yield from _running(tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leftovers() -> Iterator[None]:
+    """Free the Kafka clients of a module's gateways, five descriptors each: they end with their objects, which hang in
+    cycles, and the next gateway's `gc.freeze()` would keep those for ever."""
+    yield
+    gc.unfreeze()
+    gc.collect()
 
 
 @pytest.fixture
