@@ -12,9 +12,18 @@ from tests.gateway import Raw, handshake, until
 from tests.plain_door import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.config import Limits, Listen
+from tailrace.config import Config, Limits, Listen
 from tailrace.gateway import door
-from tailrace.gateway.admission import AWAY, PATIENCE_SECONDS, RETRY_SECONDS, ROUNDS, Turns
+from tailrace.gateway.admission import (
+    AWAY,
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    ROUNDS,
+    Admission,
+    Heard,
+    Newcomer,
+    Turns,
+)
 
 
 class Rounds:
@@ -260,3 +269,28 @@ async def test_a_forwarded_host_counts_from_a_trusted_proxy_only() -> None:
         async with house(listen=listen, orders=[0]) as place, place.knock(handshake("/ws", *lines)) as raw:
             data = await raw.stream.receive_some(4096)
             assert data.split()[1] == status
+
+
+class HeardLate(trio.abc.ReceiveStream):
+    """Has a byte at once, and the loop is so busy that it arrives when the time for it is over."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self._clock.jump(1.0)
+        return b"G"
+
+    async def aclose(self) -> None: ...
+
+
+async def test_who_is_heard_late_is_late_at_his_next_byte(mock_clock: MockClock) -> None:
+    admission = Admission(Config())
+    newcomer = admission.arrive("127.0.0.1")
+    assert isinstance(newcomer, Newcomer)
+    heard = Heard(HeardLate(mock_clock), newcomer, 0.5)
+    assert await heard.receive_some() == b"G"
+    with pytest.raises(trio.BrokenResourceError, match="kept us waiting"):
+        await heard.receive_some()
+    assert admission.let_go == {"timeout": 1}
