@@ -1,9 +1,13 @@
 """Certificates for tests: an authority made on the spot, what it signs as PEM files, and contexts for clients."""
 
+import base64
+import hashlib
 import ssl
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 
 from tailrace.config import Listen
 
@@ -23,6 +27,13 @@ class Authority:
         made = self._ca.issue_cert("127.0.0.1")
         made.private_key_pem.write_to_path(str(self.key))
         self.certificate.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+
+    @property
+    def pin(self) -> str:
+        """SHA-256 of the certificate's public key (SubjectPublicKeyInfo) in base64, as browsers are told of one."""
+        key = load_pem_x509_certificate(self.certificate.read_bytes()).public_key()
+        told = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return base64.b64encode(hashlib.sha256(told).digest()).decode()
 
     def listen(self, client_ca: "Authority | None" = None) -> Listen:
         """The section of the configuration."""

@@ -22,6 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
+from tests.certificates import Authority
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -71,7 +72,13 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def chrome() -> Iterator[webdriver.Chrome]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Its certificate is the one that the browser takes although no authority of its own has signed it."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def chrome(authority: Authority) -> Iterator[webdriver.Chrome]:
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
         missing = "the browser tests need chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
@@ -83,6 +90,7 @@ def chrome() -> Iterator[webdriver.Chrome]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.add_argument("--window-size=1440,900")
+    options.add_argument(f"--ignore-certificate-errors-spki-list={authority.pin}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(chromedriver))
     yield driver

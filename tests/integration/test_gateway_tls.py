@@ -1,21 +1,36 @@
 """The public listener under TLS, with real certificates and clients that know nothing of ours."""
 
 import contextlib
+import os
 import signal
 import socket
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 from tests.certificates import Authority
-from tests.gateway import Client, Gateway, handshake, process, running, until
+from tests.gateway import DEADLINE_SECONDS, Client, Gateway, handshake, process, running, until
 from tests.kafka_broker import Broker
+from tests.node import CLIENT, node
 from websockets.trio.client import connect
 
 from tailrace.config import Limits
 from tailrace.disconnect import SHUTDOWN
+
+# Prints what it gets up to the last word, which it is told, or why it could not connect; then it leaves.
+NODE = """
+import { WebSocket } from "ws";
+const [url, last] = process.argv.slice(1);
+const socket = new WebSocket(url);
+socket.on("error", ({ code }) => console.log(code));
+socket.on("message", (data) => {
+  console.log(data.toString());
+  if (data.toString() === last) socket.close();
+});
+"""
 
 
 @pytest.fixture
@@ -112,6 +127,28 @@ async def test_who_does_not_read_gets_all_of_it_later(kafka: Broker, authority: 
             with trio.fail_after(30):
                 received += await slow.receive_some(65536)
         assert received == expected
+
+
+async def by_node(url: str, last: str, **environment: str) -> list[str]:
+    """What Node's `ws` has to say of a stream."""
+    command = [node(), "--input-type=module", "-e", NODE, url, last]
+    with trio.fail_after(DEADLINE_SECONDS):
+        done = await trio.run_process(
+            command, cwd=CLIENT, env=os.environ | environment, capture_stdout=True, stderr=subprocess.STDOUT
+        )
+    return done.stdout.decode().splitlines()
+
+
+async def test_node_reads_a_stream(kafka: Broker, authority: Authority) -> None:
+    """By `ws`, which checks the certificate: without the authority there is no connection."""
+    topic = kafka.topic()
+    values = [f"{at}" for at in range(2_000)]
+    kafka.produce(topic, values)
+    async with running(kafka, listen=authority.listen()) as gateway:
+        url = f"wss://{gateway.public}/topics/{topic}?format=value&from=earliest"
+        assert await by_node(url, values[-1], NODE_EXTRA_CA_CERTS=str(authority.root)) == values
+        assert await by_node(url, values[-1]) == ["UNABLE_TO_VERIFY_LEAF_SIGNATURE"]
+        await gateway.until_all_left()
 
 
 async def test_versions_and_protocol(kafka: Broker, authority: Authority) -> None:
