@@ -73,6 +73,7 @@ class PlainKafka:
     def __init__(self, ends: dict[str, list[int]]) -> None:
         self.ends_of = ends
         self.down = False
+        self.reason = "no broker answers (10.0.0.7:9092/1: Connection refused)"
         self.questions: list[str] = []
         self.assigned: dict[str, int] = {}
         self._generations = itertools.count(1)
@@ -128,7 +129,7 @@ class PlainKafka:
             await self._held.wait()
         await trio.lowlevel.checkpoint()
         if self.down:
-            raise KafkaUnavailable("no broker answers")
+            raise KafkaUnavailable(self.reason)
 
     def assign(self, topic: str, offsets: Mapping[int, int]) -> int:
         self.assigned[topic] = next(self._generations)

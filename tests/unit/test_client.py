@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tailrace.disconnect import SHUTDOWN
 from tailrace.errors import ErrorCode
+from tailrace.gateway.away import WORDS
 
 
 async def say(raw: Raw, type: str, id: int = 1, **fields: Any) -> None:
@@ -88,6 +89,7 @@ async def test_no_kafka() -> None:
         await say(raw, "subscribe", topic="orders")
         (error,) = await told(raw, "error")
         assert (error["code"], error["command"], error["id"]) == ("kafka_unavailable", "subscribe", 1)
+        assert error["message"] == WORDS  # and not where the broker is
         place.kafka.down = False
         await subscribe(raw)
 

@@ -12,6 +12,7 @@ from tests.plain_door import House, house
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import CommandError, ErrorCode
+from tailrace.gateway.away import WORDS
 from tailrace.gateway.door import remote_of
 
 
@@ -53,8 +54,9 @@ async def test_no_kafka() -> None:
         place.kafka.down = True
         async with place.knock(handshake("/topics/orders")) as raw:
             status, head, body = await answered(raw)
-        assert (status, body["code"]) == (503, "kafka_unavailable")
+        assert (status, body["code"], body["message"]) == (503, "kafka_unavailable", WORDS)
         assert "retry-after: 2" in head
+        assert "10.0.0.7" not in head
 
 
 async def test_no_room() -> None:

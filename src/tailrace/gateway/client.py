@@ -173,7 +173,8 @@ class Client:
                     self._session.refused(ticket, ErrorCode.UNKNOWN_TOPIC, f"there is no topic {subscribe.topic}")
                 )
             except KafkaUnavailable as error:
-                self._act(self._session.refused(ticket, ErrorCode.KAFKA_UNAVAILABLE, str(error)))
+                told = self._topics.away.told(subscribe.topic, error)
+                self._act(self._session.refused(ticket, ErrorCode.KAFKA_UNAVAILABLE, told))
         del self._opening[ticket]
 
     def _begin(self, ticket: Ticket, subscribe: Subscribe, start: Start) -> None:

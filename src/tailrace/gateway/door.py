@@ -239,7 +239,8 @@ class Door:
         except UnknownTopic as error:
             raise Refused(refusal_for(ErrorCode.UNKNOWN_TOPIC, f"there is no topic {error}")) from None
         except KafkaUnavailable as error:
-            raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, str(error)).after(RETRY_SECONDS)) from None
+            told = self._topics.away.told(request.topic, error)
+            raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, told).after(RETRY_SECONDS)) from None
 
     async def _converse(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> None:
         client, remote = visit.client, newcomer.address

@@ -20,6 +20,7 @@ from tailrace.core.commands import Publish
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.publishing import Room, check, size_of
 from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
+from tailrace.gateway.away import Away
 from tailrace.gateway.publisher import Publisher, PublishStatistics, Settled, TellSettled
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.producer import Fate, RecordProducer, Report
@@ -80,6 +81,7 @@ class Publishing:
         self._cluster = cluster
         self._make_producer = make_producer
         self._producer: RecordProducer | None = None
+        self._away = Away()
         self._making = trio.Lock()
         self._nursery: trio.Nursery | None = None
         self._room = Room(config.publish.max_bytes)
@@ -166,7 +168,7 @@ class Publishing:
                 await self._turn_away(topic, gate, ErrorCode.UNKNOWN_TOPIC, f"there is no topic {topic}")
                 return
             except KafkaUnavailable as error:
-                await self._turn_away(topic, gate, ErrorCode.KAFKA_UNAVAILABLE, str(error))
+                await self._turn_away(topic, gate, ErrorCode.KAFKA_UNAVAILABLE, self._away.told(topic, error))
                 return
             gate.partitions, gate.asked_at = frozenset(description.partitions), asked_at
             await self._let_in(gate)

@@ -19,6 +19,7 @@ from tailrace.core.commands import From, Latest, Snapshot
 from tailrace.core.encode import Encoder
 from tailrace.core.exposure import Exposure
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
+from tailrace.gateway.away import Away
 from tailrace.gateway.begin import Beginnings
 from tailrace.gateway.blocks import Blocks, Source
 from tailrace.gateway.counts import Counts
@@ -91,6 +92,7 @@ class Topics:
         self.blocks = blocks
         self.snapshots = Snapshots(config.kafka, config.catchup)
         self.counts = Counts(config.admin.metrics_topics)
+        self.away = Away()
         self._beginnings = Beginnings(cluster)
         self.exposure = Exposure(config.topics)
         self._max_record_bytes = config.limits.max_record_bytes
