@@ -84,8 +84,8 @@ class Chase:
         """Have one more block of one partition sent, and wait until it has been."""
         partition = self._next_partition(subscription, resting)
         if partition is None:
-            if not self._reading.set_apart(self._left(subscription), unreadable):
-                await trio.sleep(AGAIN_SECONDS)
+            apart = self._reading.set_apart(self._left(subscription), unreadable)
+            await trio.sleep(0.0 if apart else AGAIN_SECONDS)
             return
         positions = subscription.positions
         try:
@@ -98,6 +98,7 @@ class Chase:
         except (KafkaUnavailable, UnknownTopic):
             resting[partition] = trio.current_time() + AGAIN_SECONDS
             unreadable.add(partition)
+            await trio.lowlevel.checkpoint()  # it may have been known before anything was asked
         else:
             unreadable.discard(partition)
             if not self._still_at(subscription, partition, positions[partition]):
