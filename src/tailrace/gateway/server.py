@@ -99,11 +99,7 @@ async def serve(
     until cancelled, in place of the admin listener. read: the configuration as it is written now, for SIGHUP. OSError
     when an address cannot be listened on, ConfigError when a file of TLS is no good.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
-    most = raise_descriptor_limit()
-    limit = min(config.listen.connection_limit or most, most)
+    limit = prepare_process(config.listen.connection_limit)
     cluster = Cluster(config.kafka)
     health = Health(cluster)
     lag = Lag(lambda: topics.open)
@@ -134,17 +130,10 @@ async def serve(
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
-        reloads: dict[str, Reload] = {} if certificates is None else {"certificates": certificates.reload}
-        if read is not None:
-            show = partial(show_page, door, gate, console)
-            reloads["configuration"] = Reloading(read, config, gate, topics, show, gateway).reload
-        await gateway.start(reload_on_hangup, reloads)
-        routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(parts))}
-        routes |= {"/metrics": metrics(parts), "/metrics/numbers": numbers(parts), "/connections": connections(parts)}
-        if admin is not None:
-            gateway.start_soon(admin, routes)
-        elif administering:
-            gateway.start_soon(trio.serve_listeners, lambda stream: serve_admin(stream, routes), administering)
+        show = partial(show_page, door, gate, console)
+        again = None if read is None else Reloading(read, config, gate, topics, show, gateway)
+        await gateway.start(reload_on_hangup, reloads_of(certificates, again))
+        gateway.start_soon(_administer, routes_of(parts), admin, administering)
         addresses = Addresses(address_of(public), address_of(administering) if administering else None)
         if not inherited:  # else whoever bound them has said it
             _log.info("listening", address=url_of(config.listen, addresses.public), admin=addresses.admin)
@@ -153,6 +142,42 @@ async def serve(
         gateway.start_soon(manager.watch)
         await _let_in(door, public, config.shutdown.timeout, manager)
         gateway.cancel_scope.cancel()
+
+
+def prepare_process(connection_limit: int | None) -> int:
+    """What holds for the process as a whole: its threads' turns, its garbage, its descriptors. How many connections it
+    may have."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+    most = raise_descriptor_limit()
+    return min(connection_limit or most, most)
+
+
+def routes_of(parts: Parts) -> Routes:
+    """What is answered to the operator."""
+    routes = {"/livez": livez, "/readyz": readyz(lambda: readiness(parts))}
+    return routes | {
+        "/metrics": metrics(parts),
+        "/metrics/numbers": numbers(parts),
+        "/connections": connections(parts),
+    }
+
+
+async def _administer(
+    routes: Routes, instead: Callable[[Routes], Awaitable[None]] | None, listeners: list[trio.SocketListener]
+) -> None:
+    """Answer it until cancelled: by `instead`, or on these listeners; there may be neither."""
+    if instead is not None:
+        await instead(routes)
+    elif listeners:
+        await trio.serve_listeners(partial(serve_admin, routes=routes), listeners)
+
+
+def reloads_of(certificates: Certificates | None, configuration: Reloading | None) -> dict[str, Reload]:
+    """What SIGHUP has read again, in this order, by the name that the log gives it."""
+    found: dict[str, Reload] = {} if certificates is None else {"certificates": certificates.reload}
+    return found if configuration is None else found | {"configuration": configuration.reload}
 
 
 async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: float, manager: ServiceManager) -> None:
