@@ -66,6 +66,20 @@ def test_a_key_of_another_kind(tmp_path: Path) -> None:
     assert found.startswith("auth.public_key_file: is not a public key for ES256 in PEM")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("secret", SECRET), ("public_key_file", "a.pem"), ("jwks_url", "https://issuer.example/")]
+)
+def test_an_algorithm_that_does_not_fit_is_one_fault(name: str, value: str, tmp_path: Path) -> None:
+    """And none of the key's: it is not tried with what nobody may sign with."""
+    (tmp_path / "a.pem").write_bytes(pem(PRIVATE["ES256"]))
+    where = str(tmp_path / value) if name == "public_key_file" else value
+    sets = ["auth.mode=jwt", 'auth.algorithms=["none"]', f"auth.{name}={where}"]
+    done = tailrace("config", "check", *KAFKA, *(word for one in sets for word in ("--set", one)))
+    [line] = done.stderr.splitlines()
+    assert line.startswith('tailrace: auth.algorithms (--set): "none" is not one of ')
+    assert done.returncode == 2
+
+
 def test_faults_of_rules() -> None:
     faulty = Rule(topics=("a",), allow=(), keys=("${claim.x}",), claims={"role": "${claims.role}"})
     assert [found.partition(": ")[0] for found in faults(Config(auth=auth(), rules=(faulty,)))] == ["rules", "rules"]

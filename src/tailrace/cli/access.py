@@ -9,8 +9,11 @@ from collections.abc import Collection, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from tailrace.address import is_loopback, split_address
 from tailrace.config import Auth, Config
+from tailrace.configuration.checks import fitting
 
 Path = tuple[str, ...]
 Finding = tuple[Path, str]
@@ -26,7 +29,7 @@ def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     if auth.mode != "jwt":
         yield from ((("auth", name), 'nobody is asked for a token without auth.mode = "jwt"') for name in given)
         return
-    if len(given) == 1 and auth.algorithms:
+    if len(given) == 1:
         yield from _key(auth, given[0])
     for name in ("cookie", "query_parameter"):
         value = getattr(auth, name)
@@ -45,8 +48,9 @@ def _key(auth: Auth, source: str) -> Iterator[Finding]:
         if parts.scheme not in ("https", "http") or not parts.hostname:
             yield ("auth", "jwks_url"), "is not an address with https:// or http://"
         return
+    sound = tuple(name for name in auth.algorithms if name in fitting(source))  # of the others `checks` tells
     try:
-        configured_keys(auth)
+        configured_keys(msgspec.structs.replace(auth, algorithms=sound))
     except KeyFault as fault:
         yield ("auth", source), str(fault)
 

@@ -38,6 +38,11 @@ def tls(config: Config, written: Collection[Path]) -> Iterator[Finding]:
         yield ("listen", "client_ca"), "needs listen.tls_certificate"
 
 
+def fitting(*sources: str) -> frozenset[str]:
+    """The algorithms that go with where the key comes from."""
+    return SHARED_SECRET if sources == ("secret",) else PUBLIC_KEY
+
+
 def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """With jwt: exactly one place the key comes from, and algorithms of that kind only (RFC 8725, 3.1)."""
     auth = config.auth
@@ -46,7 +51,7 @@ def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     sources = [name for name in ("secret", "public_key_file", "jwks_url") if getattr(auth, name)]
     if len(sources) != 1:
         yield ("auth", "mode"), "jwt needs exactly one of auth.secret, auth.public_key_file, auth.jwks_url"
-    allowed = SHARED_SECRET if sources == ["secret"] else PUBLIC_KEY
+    allowed = fitting(*sources)
     if not auth.algorithms:
         yield ("auth", "mode"), f"jwt needs auth.algorithms, of {', '.join(sorted(allowed))}"
     for name in auth.algorithms:
