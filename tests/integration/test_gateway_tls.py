@@ -14,6 +14,7 @@ import trio
 from tests.certificates import Authority
 from tests.gateway import DEADLINE_SECONDS, Client, Gateway, handshake, process, running, until
 from tests.kafka_broker import Broker
+from tests.key_updates import shake_hands
 from tests.node import CLIENT, node
 from websockets.trio.client import connect
 
@@ -200,6 +201,20 @@ async def test_strangers_of_every_kind(kafka: Broker, authority: Authority) -> N
         await stream.aclose()
         await assert_served(gateway, authority)
         await gateway.until_all_left()
+
+
+async def test_new_keys_without_end(kafka: Broker, authority: Authority) -> None:
+    """Asked for by one who is in, and does not read: it ends, and nobody else has to know."""
+    async with running(kafka, listen=authority.listen()) as gateway, client(gateway.public, authority.client()) as good:
+        stream = await plain(gateway.public)
+        sealer = await shake_hands(stream, authority.client(), authority.folder / "secrets")
+        await stream.send_all(sealer.data(handshake()))
+        await until(lambda: len(gateway.door.connections) == 2, "the connection")
+        await stream.send_all(sealer.key_updates(200))
+        assert (await good.ask("ping"))["type"] == "pong"
+        await until(lambda: len(gateway.door.connections) == 1, "its end")
+        assert (await good.ask("ping"))["type"] == "pong"
+        await trio.aclose_forcefully(stream)
 
 
 async def test_an_end_without_goodbye(kafka: Broker, authority: Authority) -> None:
