@@ -137,7 +137,8 @@ async def answer(raw: Raw) -> tuple[int, dict[str, str], dict[str, Any]]:
     return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(body)
 
 
-async def test_one_too_many_is_told_when_to_come_back() -> None:
+async def test_one_too_many_is_told_when_to_come_back(mock_clock: MockClock) -> None:
+    """However long that takes: after a second the silent ones would give way."""
     async with house(limits=Limits(handshakes=2), orders=[0]) as place:
         async with place.knock(b"GET "), place.knock(b"GET "):
             times = set()
@@ -153,6 +154,17 @@ async def test_one_too_many_is_told_when_to_come_back() -> None:
             assert (statistics.inside, statistics.sent_away) == (2, {"full": 40})
         async with place.visit(), place.visit(), place.visit():  # who was let in is no newcomer
             assert place.door.admission.statistics().inside == 0
+
+
+async def test_one_too_many_under_tls_is_closed_and_counted(mock_clock: MockClock) -> None:
+    """An answer would cost a handshake, and a plain one says nothing to him."""
+    listen = Listen(tls_certificate="a file", tls_key="another")  # its certificates are the door's affair: it has none
+    async with house(limits=Limits(handshakes=1), listen=listen, orders=[0]) as place, place.knock(b"GET "):
+        for _ in range(5):
+            async with place.knock(b"\x16\x03\x01") as raw:
+                assert await raw.end_of_file() == b""
+        assert place.door.admission.statistics().sent_away == {"full": 5}
+        assert place.topics.counts.refused["full"] == 5
 
 
 async def test_everyone_of_a_crowd_is_let_in_or_told_when_to_come_back() -> None:
