@@ -33,8 +33,9 @@ class Pair:
     async def heard(self) -> bytes:
         """All that is for the application, to the end. Raises BrokenResourceError."""
         got = b""
-        while some := await self.server.receive_some():
-            got += some
+        with trio.fail_after(DEADLINE_SECONDS):
+            while some := await self.server.receive_some():
+                got += some
         return got
 
 
