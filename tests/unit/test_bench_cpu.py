@@ -44,10 +44,20 @@ def test_threads_that_end_meanwhile_have_no_children(tmp_path: Path, monkeypatch
 
 
 def test_resident_memory_grows_with_what_is_touched() -> None:
-    before = cpu.resident_bytes(os.getpid())
-    held = bytearray(os.urandom(1)) * 20_000_000
-    assert cpu.resident_bytes(os.getpid()) - before > 15_000_000
-    del held
+    """In a process of its own: the allocator of one that has run for long may hand out pages it touched before."""
+    size = 40_000_000
+    reserve, touch = f"import mmap\nheld = mmap.mmap(-1, {size})\n", f"held.write(b'x' * {size})\n"
+    code = f"{reserve}print(flush=True)\ninput()\n{touch}print(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        before = cpu.resident_bytes(child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        assert cpu.resident_bytes(child.pid) - before > 35_000_000
+        child.communicate(b"\n")
 
 
 def test_machine_line_is_taken_apart() -> None:
