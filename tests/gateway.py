@@ -38,7 +38,7 @@ from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.topics import Topics
 from tailrace.websocket.connection import Connection
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 JSON, MSGPACK = "tailrace.v1.json", "tailrace.v1.msgpack"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 UPGRADING = [("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "websocket")]
@@ -411,7 +411,8 @@ class Process(Addressed):
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        """Whole lines: the last one may be half written yet."""
+        return self._log.read_bytes().rpartition(b"\n")[0].decode()
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -29,6 +29,7 @@ from confluent_kafka.admin import (
     AdminClient,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
 )
@@ -39,9 +40,9 @@ VERSION = "4.1.0"
 USER, PASSWORD = "tailrace", "tailrace-secret"
 
 _HERE = Path(__file__).parent / "kafka"
-_START_SECONDS = 60.0
-_STOP_SECONDS = 30.0
-_REQUEST_SECONDS = 15.0
+_START_SECONDS = 120.0
+_STOP_SECONDS = 60.0
+_REQUEST_SECONDS = 60.0
 _IN_FLIGHT = 50_000  # librdkafka's queue takes 100,000
 # Small, and quick to start: up in about 4 s of which 1 s is the formatting of the storage.
 _JAVA = ("java", "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -229,15 +230,27 @@ class Broker:
 
     @contextlib.contextmanager
     def transaction(self, abort: bool = False) -> Iterator["Transaction"]:
-        """`with kafka.transaction() as t: t.produce(...)`: committed, or with `abort` aborted, at the block's end."""
+        """`with kafka.transaction() as t: t.produce(...)`: committed, or with `abort` aborted, at the block's end, when
+        the markers stand in the log too: the end of a transaction is answered before they are written."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "transactional.id": uuid.uuid4().hex}, logger=_Silent()
         )
         producer.init_transactions(_REQUEST_SECONDS)
         producer.begin_transaction()
-        yield Transaction(producer)
+        transaction = Transaction(producer)
+        yield transaction
         end = producer.abort_transaction if abort else producer.commit_transaction
         end(_REQUEST_SECONDS)
+        self._wait_for(lambda: self._has_ended(transaction), "the end of a transaction")
+
+    def _has_ended(self, transaction: "Transaction") -> bool:
+        """What may be read reaches beyond its records."""
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in transaction.last}
+        if not asked:
+            return True
+        found = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+        ends = {(place.topic, place.partition): future.result().offset for place, future in found.items()}
+        return all(ends[place] > offset for place, offset in transaction.last.items())
 
     def _done(self, futures: Mapping[Any, Any]) -> None:
         for future in futures.values():
@@ -275,9 +288,12 @@ class Transaction:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self.last: dict[tuple[str, int], int] = {}  # by topic and partition, the offset of its last record
 
     def produce(self, topic: str, records: Iterable[Record], partition: int = -1) -> list[tuple[int, int]]:
-        return _produce(self._producer, topic, records, partition)
+        places = _produce(self._producer, topic, records, partition)
+        self.last.update(((topic, partition), offset) for partition, offset in places)
+        return places
 
 
 def _ignore(_: object) -> None: ...

@@ -10,7 +10,7 @@ from tailrace.config import Catchup
 from tailrace.core.encode import Encoder
 from tailrace.gateway.blocks import Blocks, Source
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 class Back:

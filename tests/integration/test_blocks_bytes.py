@@ -34,7 +34,7 @@ class Received:
 
 
 async def settle(received: Received, poll: Callable[[], object] = lambda: None) -> int:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not received.settled:
             poll()
             await trio.sleep(STATISTICS_MS / 1000)

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.05
 ROUND = 300  # records that each client must have had of a gateway before its end
 ENDINGS = (signal.SIGKILL, signal.SIGTERM)
 DRAIN = "1s"
-END_SECONDS = 30.0
+END_SECONDS = 60.0
 
 
 class Follower:

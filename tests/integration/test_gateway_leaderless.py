@@ -25,7 +25,7 @@ class TwoBrokers(EmbeddedKafka):
         producer = Producer(
             {"test.mock.num.brokers": 2, "linger.ms": 1}, error_cb=self._error_callback, logger=BrokerLog()
         )
-        brokers = producer.list_topics(timeout=5).brokers.values()
+        brokers = producer.list_topics(timeout=30).brokers.values()
         self.bootstrap = ",".join(f"{each.host}:{each.port}" for each in brokers)
         self._producer = producer
 

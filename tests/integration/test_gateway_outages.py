@@ -22,7 +22,7 @@ def _watchful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-async def test_no_broker_at_the_start(own_kafka: Broker) -> None:
+async def test_no_broker_at_the_start(own_kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are let in and told; once it is there, they are served."""
     topic = own_kafka.topic()
     own_kafka.kill()
@@ -38,6 +38,7 @@ async def test_no_broker_at_the_start(own_kafka: Broker) -> None:
             error = await client.ask("subscribe", topic=topic)
             assert (error["code"], error["id"]) == ("kafka_unavailable", 1)
             assert (await client.ask("ping"))["type"] == "pong"
+            monkeypatch.undo()
             await trio.to_thread.run_sync(own_kafka.start)
             await gateway.until_ready()
             await client.subscribe(topic)

@@ -40,7 +40,7 @@ def lead(kafka: EmbeddedKafka, topic: str, partition: int, broker: int) -> None:
 
 async def told(gateway: Gateway, faults: list[str], ready: bool = True) -> str:
     """The reason, once `/readyz` names just these faults."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             answer = await gateway.get("/readyz", admin=True)
             if answer.json.get("unreadable", []) == faults and (answer.status == 200) == ready:
@@ -111,7 +111,7 @@ async def test_the_only_topic_refused_is_not_ready(kafka: Broker) -> None:
     topic = kafka.topic()
     kafka.deny(topic, AclOperation.DESCRIBE)
     async with running(kafka, topics={topic: Topic()}, kafka=kafka.credentials()) as gateway:
-        await until(lambda: gateway.parts.survey.topics, "the survey")
+        await until(lambda: gateway.parts.survey.topics and gateway.parts.health.ready, "both answers")
         answer = await gateway.get("/readyz", admin=True)
         assert answer.status == 503
         assert "our credentials are not allowed to" in answer.json["reason"]

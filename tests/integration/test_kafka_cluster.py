@@ -106,7 +106,7 @@ async def test_nothing_known_is_nothing_asked() -> None:
 
 
 async def test_the_probe_of_a_running_broker(cluster: Cluster) -> None:
-    await cluster.probe(5)
+    await cluster.probe(ANSWER_SECONDS)
 
 
 async def test_everything_ends_in_time_without_a_broker() -> None:
@@ -141,7 +141,7 @@ async def test_a_broker_that_freezes_between_two_questions(own_kafka: Broker) ->
         with pytest.raises(KafkaUnavailable):
             await cluster.ends(topic, [0])
         assert trio.current_time() - begun < 2 * ANSWER_SECONDS
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             try:
                 assert (await cluster.describe(topic)).name == topic
@@ -151,9 +151,13 @@ async def test_a_broker_that_freezes_between_two_questions(own_kafka: Broker) ->
 
 
 async def test_good_credentials_and_bad(kafka: Broker) -> None:
-    await Cluster(kafka.credentials()).probe(5)
-    with pytest.raises(KafkaUnavailable, match="the broker refused our credentials"):
-        await Cluster(kafka.credentials(password="wrong")).probe(3)
+    await Cluster(kafka.credentials()).probe(ANSWER_SECONDS)
+    cluster, told = Cluster(kafka.credentials(password="wrong")), ""
+    with trio.fail_after(60):
+        while "the broker refused our credentials" not in told:  # a broker that is slow is told of as one that is away
+            with pytest.raises(KafkaUnavailable) as refused:
+                await cluster.probe(3)
+            told = str(refused.value)
 
 
 async def test_a_policy_that_we_may_not_read_is_not_known(kafka: Broker) -> None:
@@ -174,5 +178,6 @@ async def test_a_topic_that_we_may_not_see_is_none(kafka: Broker) -> None:
 
 
 async def test_a_name_that_cannot_be_resolved() -> None:
+    """A label too long to be asked for: no name server is needed to say no."""
     with pytest.raises(KafkaUnavailable, match="cannot be resolved"):
-        await Cluster({"bootstrap.servers": "no.such.host.invalid:9092"}).probe(3)
+        await Cluster({"bootstrap.servers": f"{'x' * 64}.invalid:9092"}).probe(3)

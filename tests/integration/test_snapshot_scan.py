@@ -12,7 +12,7 @@ from tailrace.kafka import scan as scanning
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.scan import Range, Truncated, scan
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -94,5 +94,5 @@ async def test_a_slow_reader_is_not_a_dead_one(kafka: Broker, monkeypatch: pytes
     async with running(kafka, limits=QUICK) as gateway, gateway.raw(f"/topics/{topic}", buffer_bytes=4096):
         talking = await gateway.only()
         kafka.produce(topic, [b"x" * 900_000] * 4)
-        await until(lambda: len(looks) == 5 * 4 * 2, "five times a ping and no pong")
+        await until(lambda: len(looks) >= 5 * 4 * 2, "five times a ping and no pong")
         assert talking.ending is None

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import trio
-from tests.gateway import DEADLINE_SECONDS, JSON, MSGPACK, Client, Gateway
+from tests.gateway import DEADLINE_SECONDS, JSON, MSGPACK, Client, Gateway, masked
 from tests.kafka_broker import Broker
 
 import tailrace
@@ -213,32 +213,44 @@ async def test_broken_msgpack_is_answered(gateway: Gateway, data: bytes) -> None
 
 
 async def test_an_id_in_use(gateway: Gateway, kafka: Broker) -> None:
-    """Of a live subscription, and of a command that is still pending."""
+    """That of a live subscription."""
     topic = kafka.topic()
     async with gateway.client() as client:
         await client.subscribe(topic, id=5)
         for command in ({"type": "ping"}, {"type": "subscribe", "topic": topic}):
             await client.send(**command, id=5)
             await client.expect("error", id=5, code="id_in_use", command=command["type"])
-        other = kafka.topic()
-        await client.send(type="subscribe", id=6, topic=other)
-        await client.send(type="ping", id=6)
-        await client.expect("error", id=6, code="id_in_use", command="ping")
-        await client.expect("subscribed", id=6)
-        await client.expect("live", id=6)
         kafka.produce(topic, ["1"])
         await client.expect("record", id=5)
 
 
+def together(*commands: dict) -> bytes:
+    """Frames for one write: no answer comes between them, however quick Kafka is."""
+    return b"".join(masked(1, json.dumps(command).encode()) for command in commands)
+
+
+async def test_the_id_of_a_pending_command_is_in_use(gateway: Gateway, kafka: Broker) -> None:
+    async with gateway.raw() as raw:
+        await raw.message()
+        await raw.send(together({"type": "subscribe", "id": 6, "topic": kafka.topic()}, {"type": "ping", "id": 6}))
+        error = await raw.message()
+        assert (error["type"], error["id"], error["code"], error["command"]) == ("error", 6, "id_in_use", "ping")
+        answers = [await raw.message() for _ in range(2)]
+        assert [(each["type"], each["id"]) for each in answers] == [("subscribed", 6), ("live", 6)]
+
+
 async def test_unsubscribing_a_pending_subscribe(gateway: Gateway, kafka: Broker) -> None:
     """It answers `unsubscribed` only, and the id is free at once."""
-    topic = kafka.topic()
-    async with gateway.client() as client:
-        await client.send(type="subscribe", id=1, topic=topic)
-        assert await client.ask("unsubscribe") == {"id": 1, "type": "unsubscribed"}
-        await client.subscribe(topic, id=1)
-        kafka.produce(topic, ["1"])
-        await client.expect("record", id=1, offset=0)
+    subscribe = {"type": "subscribe", "id": 1, "topic": kafka.topic()}
+    async with gateway.raw() as raw:
+        await raw.message()
+        await raw.send(together(subscribe, {"type": "unsubscribe", "id": 1}))
+        assert await raw.message() == {"id": 1, "type": "unsubscribed"}
+        await raw.send(together(subscribe))
+        assert [(await raw.message())["type"] for _ in range(2)] == ["subscribed", "live"]
+        kafka.produce(subscribe["topic"], ["1"])
+        record = await raw.message()
+        assert (record["type"], record["id"], record["offset"]) == ("record", 1, 0)
 
 
 async def test_too_many_subscriptions(gateway: Gateway, kafka: Broker) -> None:

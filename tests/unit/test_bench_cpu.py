@@ -13,7 +13,8 @@ TICKS = cpu.CLOCK_TICKS_PER_SECOND
 
 
 def test_own_clock_agrees_with_the_process_clock() -> None:
-    assert cpu.process_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
+    before = time.process_time()
+    assert before <= cpu.process_seconds(os.getpid()) <= time.process_time()
 
 
 def test_gone_process_raises() -> None:

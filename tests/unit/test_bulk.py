@@ -13,7 +13,7 @@ from tailrace.websocket.bulk import dial_bulk
 from tailrace.websocket.dial import Lost, Refused, Unreachable
 
 NAME = "tailrace.v1.json"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 async def collected(address: str, count: int) -> list[bytes]:

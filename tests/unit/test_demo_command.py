@@ -16,7 +16,7 @@ from tailrace.demo import Event, Feed
 from tailrace.gateway.server import Addresses
 from tailrace.kafka.embedded import EmbeddedKafka
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Recorder(EmbeddedKafka):

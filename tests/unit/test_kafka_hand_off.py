@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tailrace.kafka.hand_off import HandOff
 
-SECONDS = 10
+SECONDS = 60
 
 
 class Thread:

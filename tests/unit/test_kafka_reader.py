@@ -90,7 +90,7 @@ class Heard:
         ]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not condition():  # noqa: ASYNC110  a thread tells
                 await trio.sleep(0.001)
 

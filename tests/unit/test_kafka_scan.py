@@ -1,6 +1,5 @@
 """kafka/scan: what a consumer says, sorted to ranges; the consumer is a list of what it will say."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -163,19 +162,20 @@ async def test_a_few_partitions_at_a_time(told: type[ToldConsumer]) -> None:
     assert [len(entry) for entry in assigned] == [scanning.PARTITIONS, 2]
 
 
-async def test_who_is_cancelled_has_no_thread_left(told: type[ToldConsumer]) -> None:
+async def test_who_is_cancelled_has_no_thread_left(told: type[ToldConsumer], monkeypatch: pytest.MonkeyPatch) -> None:
     polled = trio.Event()
     token = trio.lowlevel.current_trio_token()
+    threads = trio.to_thread.current_default_thread_limiter()
 
     def consume(self: ToldConsumer, count: int, timeout: float) -> list[Any]:
         token.run_sync_soon(polled.set)
         return []
 
-    told.consume = consume  # type: ignore[method-assign]
-    threads = threading.active_count()
+    monkeypatch.setattr(told, "consume", consume)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(taken, Range(0, 3, 8))
         await polled.wait()
+        assert threads.borrowed_tokens == 1
         nursery.cancel_scope.cancel()
     assert made[0].closed
-    assert threading.active_count() <= threads + 1, "trio keeps one for the next"
+    assert threads.borrowed_tokens == 0

@@ -20,7 +20,7 @@ from tailrace.cli.tail import Output, tail
 from tailrace.client import following
 from tailrace.client.target import read_target
 
-SECONDS = 20.0  # for anything to happen; only a failing test waits so long
+SECONDS = 60.0  # for anything to happen; only a failing test waits so long
 
 
 @pytest.fixture(autouse=True)
