@@ -206,7 +206,7 @@ async def test_strangers_of_every_kind(kafka: Broker, authority: Authority) -> N
 
 
 async def test_new_keys_without_end(kafka: Broker, authority: Authority) -> None:
-    """Asked for by one who is in, and does not read: it ends, and nobody else has to know."""
+    """Asked for by one who is in, and does not read: it ends, by its name, and nobody else has to know."""
     async with running(kafka, listen=authority.listen()) as gateway, client(gateway.public, authority.client()) as good:
         stream = await plain(gateway.public)
         sealer = await shake_hands(stream, authority.client(), authority.folder / "secrets")
@@ -215,7 +215,18 @@ async def test_new_keys_without_end(kafka: Broker, authority: Authority) -> None
         await stream.send_all(sealer.key_updates(200))
         assert (await good.ask("ping"))["type"] == "pong"
         await until(lambda: len(gateway.door.connections) == 1, "its end")
+        assert gateway.topics.counts.closed == {("4004", "rate_limited"): 1}
         assert (await good.ask("ping"))["type"] == "pong"
+        await trio.aclose_forcefully(stream)
+
+
+async def test_new_keys_before_a_request(kafka: Broker, authority: Authority) -> None:
+    async with running(kafka, listen=authority.listen()) as gateway:
+        stream = await plain(gateway.public)
+        sealer = await shake_hands(stream, authority.client(), authority.folder / "secrets")
+        await stream.send_all(sealer.key_updates(200))
+        await until(lambda: gateway.door.admission.let_go == {"flooded": 1}, "it to be let go")
+        await gateway.until_all_left()
         await trio.aclose_forcefully(stream)
 
 

@@ -2,15 +2,18 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import trio
-from tests.gateway import until
+from tests.gateway import DEADLINE_SECONDS, until
 from tests.plain_door import tcp_pair
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace._fanout import BEHIND, LIVE, VALUE, Subscription, Tail
+from tailrace.disconnect import RATE_LIMITED
 from tailrace.websocket import outlet as bare
+from tailrace.websocket.connection import Connection, close_frame, converse
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.outlet import ROOM_BYTES
 from tailrace.websocket.secure import SecureOutlet
@@ -24,7 +27,7 @@ class PlainSeal:
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self._socket = sock
         self.gone, self._waiting = b"", b""
-        self.stuck = self.broken = False
+        self.stuck = self.broken = self.flooded = False
         self.added_bytes = ADDED_BYTES
 
     @property
@@ -47,6 +50,8 @@ class PlainSeal:
         self._socket.shutdown(trio.socket.SHUT_WR)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self.flooded:
+            raise trio.BrokenResourceError
         return await self._socket.recv(max_bytes or 4096)
 
 
@@ -170,3 +175,49 @@ async def test_a_fault_in_a_step_is_its_connections() -> None:
         assert failed.group_contains(TypeError)
         await wait_all_tasks_blocked()
         assert other.seal.gone == b"\x81\x01b"
+
+
+class Flooding(trio.abc.ReceiveStream):
+    """What a client sends until its records bring nothing any more."""
+
+    def __init__(self, seal: PlainSeal) -> None:
+        self._seal = seal
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self._seal.flooded = True
+        raise trio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class AnswerSink(trio.abc.SendStream):
+    """For the handshake's answer."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_sends_records_without_data_is_told_so() -> None:
+    """And is read away meanwhile, past what would open its records."""
+    near, far = await tcp_pair()
+    seal = PlainSeal(near)
+
+    async def talk(connection: Connection) -> None:
+        await connection.receive()
+
+    with far, trio.fail_after(DEADLINE_SECONDS):
+        await far.send(b"\x17\x03\x03")
+        far.shutdown(trio.socket.SHUT_WR)
+        stream = trio.StapledStream(AnswerSink(), Flooding(seal))
+        outlet = partial(SecureOutlet, seal=seal)
+        connection = await converse(stream, near, "", Guard(100, 4), b"101", talk, outlet)
+    assert (connection.ending, connection.by_gateway) == (RATE_LIMITED, True)
+    assert seal.gone == close_frame(RATE_LIMITED)

@@ -41,7 +41,7 @@ CROWDED = FULL.because("too many newcomers at the moment")
 class AdmissionStatistics(msgspec.Struct, frozen=True):
     """A moment: newcomers inside, those of them that wait for a turn, those being told to come back, addresses that
     have connections (0: not counted). Since the start: let go (`timeout`: `limits.handshake_timeout` was over;
-    `crowded`: others needed the room), sent away by reason."""
+    `crowded`: others needed the room; `flooded`: records of TLS without a request), sent away by reason."""
 
     inside: int
     waiting: int

@@ -145,7 +145,10 @@ class Door:
                 raise Refused(NOT_FOUND)
             newcomer.settled()
             await send_answer(stream, answer, head_only=head_only)
-        except (NoRequest, Gone):
+        except NoRequest:
+            if isinstance(stream, TlsStream) and stream.flooded:
+                self.admission.let_go["flooded"] += 1
+        except Gone:
             pass
         except Refused as refused:
             self._topics.counts.refused[refused.refusal.code] += 1

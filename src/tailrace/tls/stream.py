@@ -3,7 +3,7 @@
 Rules: sending never waits (`write` seals, `flush` offers to the kernel what it takes), so the connection's one writer
 decides when to wait, as for bare TCP; `send_all` is for whoever is alone with the stream. Reading may have to answer
 (a key update): a peer that makes us talk and does not read is given up after ANSWERS_BYTES, and one whose records
-bring nothing, read or not, after ALLOWANCE of them. The arithmetic of a handshake runs in a thread. Not
+bring nothing, read or not, after ALLOWANCE of them (`flooded`). The arithmetic of a handshake runs in a thread. Not
 trio.SSLStream: its every send waits and locks, 3 times the cost of this one.
 """
 
@@ -25,9 +25,14 @@ NOTHING = memoryview(b"")
 
 
 class TlsStream(trio.abc.Stream):
-    """The server's side, over an accepted socket. Raises as any trio stream does, whatever TLS has to say about it."""
+    """The server's side, over an accepted socket. Raises as any trio stream does, whatever TLS has to say about it.
 
-    __slots__ = ("_credit", "_in", "_out", "_records", "_ssl", "_transport", "_unsent", "added_bytes", "socket")
+    flooded: it is read no more, since its peer sends record after record without data; what is sent still leaves.
+    """
+
+    __slots__ = (
+        "_credit", "_in", "_out", "_records", "_ssl", "_transport", "_unsent", "added_bytes", "flooded", "socket",
+    )  # fmt: skip
 
     def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext) -> None:
         self._transport = transport
@@ -38,6 +43,7 @@ class TlsStream(trio.abc.Stream):
         self._credit = ALLOWANCE * EARNED  # each record costs EARNED of it, and brings one more when it has data
         self._unsent = NOTHING
         self.added_bytes = 0  # by the last `write`
+        self.flooded = False
 
     async def do_handshake(self, turns: trio.CapacityLimiter) -> None:
         """turns: how many calculate at the same time. Raises BrokenResourceError when it fails, alert sent."""
@@ -78,6 +84,7 @@ class TlsStream(trio.abc.Stream):
     def _judge(self) -> None:
         """Once all that was fed has been read."""
         if self._credit < 0:
+            self.flooded = True
             raise trio.BrokenResourceError("it sends record after record without data")
         self._credit = min(self._credit, ALLOWANCE * EARNED)
 
@@ -98,6 +105,7 @@ class TlsStream(trio.abc.Stream):
     def _answered(self) -> None:
         """Reading may have put something into the way out."""
         if not self.flush() and self._out.pending > ANSWERS_BYTES:
+            self.flooded = True
             raise trio.BrokenResourceError("it asks for answers and does not read them")
 
     def write(self, data: bytes) -> bool:

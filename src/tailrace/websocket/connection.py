@@ -127,7 +127,8 @@ class Connection:
         us."""
         code = LOST.code if closed.reason is None or self.outlet.line.error else closed.reason.code
         if code == LOST.code:
-            self._name(LOST)
+            fault = self.outlet.fault
+            self._name(fault or LOST, by_gateway=fault is not None)
         elif self.outlet.close_sent is None:
             self._name(BAD_UTF8 if code == BAD_UTF8.code else PROTOCOL_ERROR, by_gateway=True)
         else:

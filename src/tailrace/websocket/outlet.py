@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from tailrace._fanout import BLOCKED, BROKEN, DONE, MORE, Line, Subscription
+from tailrace.disconnect import Disconnect
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.turns import turns
 
@@ -55,6 +56,7 @@ class Outlet(trio.abc.Stream):
     )
 
     direct = True  # the core sends by itself; secure.py: it may not
+    fault: Disconnect | None = None  # why nothing more is received, when that is the client's doing below WebSocket
 
     def __init__(
         self, stream: trio.abc.Stream, sock: trio.socket.SocketType, guard: Guard, nursery: trio.Nursery

@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from tailrace._fanout import BLOCKED, BROKEN, DONE, MORE
+from tailrace.disconnect import RATE_LIMITED, Disconnect
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.outlet import FLUSH_BYTES, Outlet
 
@@ -29,6 +30,8 @@ class Seal(Protocol):
     def unsent_bytes(self) -> int: ...
     @property
     def added_bytes(self) -> int: ...
+    @property
+    def flooded(self) -> bool: ...
     def write(self, data: bytes, /) -> bool: ...
     def flush(self) -> bool: ...
     def finish(self) -> None: ...
@@ -91,10 +94,18 @@ class SecureOutlet(Outlet):
         """What TLS added to the last piece is left out, so that a ping alone counts as its own two bytes."""
         return self._seal.unsent_bytes + max(0, super()._in_flight() - self._seal.added_bytes)
 
+    @property
+    def fault(self) -> Disconnect | None:  # type: ignore[override]  # there it never changes
+        """Its records bring nothing."""
+        return RATE_LIMITED if self._seal.flooded else None
+
     def finish(self) -> None:
         self._seal.finish()
 
     async def receive_raw(self, max_bytes: int) -> bytes:
+        """Unopened when its records bring nothing: it is read away so that it hears why."""
+        if self._seal.flooded:
+            return await super().receive_raw(max_bytes)
         return await self._seal.receive_some(max_bytes)
 
 
