@@ -119,8 +119,14 @@ SCENARIOS = {
         (Metric("beyond_ms", 0),),
     ),
     "slow-five": Scenario(
-        "resident memory that five of them add in three minutes beside ten fast ones, 50 records of 2 KB a second",
-        partial(beside_slow, connections=10, slow=5, traffic=Traffic(9000, rate=50, bytes=2000)),
+        "resident memory that five of them add in ten minutes beside ten fast ones, 50 records of 2 KB a second",
+        partial(
+            beside_slow,
+            connections=10,
+            slow=5,
+            traffic=Traffic(30_000, rate=50, bytes=2000),
+            before=Traffic(140_000, bytes=2000),  # the tail, 256 MiB, is full then
+        ),
         (Metric("added_mib", 64),),
     ),
     "idle-memory": Scenario(

@@ -1,8 +1,8 @@
 """Clients that read two kilobytes a second beside fast ones: what they cost the others, and the gateway's memory.
 
-The same traffic twice to the same fast connections of one gateway: without slow ones, which warms it up, then with
-them. Their sockets have the buffers that Linux gives to everyone. At the end they read as fast as they can and must
-have had every record in order. A server's ping is answered when it comes out of the socket, as a client would.
+Traffic to the same fast connections of one gateway, twice: without slow ones, which warms it up, then with them. Their
+sockets have the buffers that Linux gives to everyone. At the end they read as fast as they can and must have had every
+record in order. A server's ping is answered when it comes out of the socket, as a client would.
 """
 
 import re
@@ -140,18 +140,25 @@ class Figures(msgspec.Struct, frozen=True):
     kernel_bytes: int
 
 
-def beside_slow(bench: Bench, name: str, connections: int, slow: int, traffic: Traffic) -> Measurement:
+def beside_slow(
+    bench: Bench, name: str, connections: int, slow: int, traffic: Traffic, before: Traffic | None = None
+) -> Measurement:
     """`beyond_ms`: by how much the fast ones' p99 exceeds 1.2 times that without slow ones, or 5 ms more, whichever is
-    more; 0 or less is well. `added_mib`: to the resident memory; `kernel_mib`: to the TCP buffers of the machine."""
+    more; 0 or less is well. `added_mib`: to the resident memory; `kernel_mib`: to the TCP buffers of the machine.
+
+    before: what comes without slow ones, the same by default. Where memory counts it fills the tail, or what the tail
+    keeps of the traffic would be taken for the slow ones'.
+    """
     traffic = msgspec.structs.replace(traffic, records=bench.records(traffic.records))
+    before = before or traffic
     with (
         bench.gateway(name, Shape.VALUE) as (running, (topic,)),
         open_sink(running, topic, Shape.VALUE, connections) as sink,
     ):
         first = warm(bench.broker, topic, sink, traffic, 1)
         window = Window(running.child, (sink,), bench.broker)
-        alone = _once(bench, topic, sink, traffic, first, running.child.pid)
-        first += traffic.records
+        alone = _once(bench, topic, sink, before, first, running.child.pid)
+        first += before.records
         with Crawlers(slow, running.address, running.access(topic, Shape.VALUE).path) as crawlers:
             beside = _once(bench, topic, sink, traffic, first, running.child.pid)
             foreign = window.foreign_share()
