@@ -1,9 +1,13 @@
 """Questions to the real cluster: positions, ids, policies, what changed, and what bad names and dead brokers give."""
 
+import gc
+
 import pytest
 import trio
+from confluent_kafka import Uuid
 from confluent_kafka.admin import AclOperation
 from tests.kafka_broker import Broker
+from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.kafka.cluster import Cluster
@@ -99,6 +103,32 @@ async def test_new_partitions_a_new_id_and_the_end_of_a_topic_are_seen(kafka: Br
     assert changes[gone].after is None
     assert changes[grown].after is not None
     assert changes[grown].after.compacted is False
+
+
+async def test_a_look_leaves_no_topic_id_behind(kafka: Broker, cluster: Cluster) -> None:
+    known = [await cluster.describe(kafka.topic()) for _ in range(3)]
+    before = topic_ids()
+    for _ in range(50):
+        assert await cluster.changes(known) == []
+    assert topic_ids() < before + 50, "150 were told"
+
+
+async def test_nor_does_one_that_nobody_waits_for(kafka: Broker, cluster: Cluster) -> None:
+    known = [await cluster.describe(kafka.topic())]
+    before = topic_ids()
+    for _ in range(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.changes, known)
+            await wait_all_tasks_blocked()  # it has been sent
+            nursery.cancel_scope.cancel()
+    assert await cluster.changes(known) == []  # by which the others have been answered
+    assert topic_ids() < before + 50, "101 were told"
+
+
+def topic_ids() -> int:
+    """How many there are in this process, in use or not."""
+    gc.collect()
+    return sum(type(each) is Uuid for each in gc.get_objects())
 
 
 async def test_nothing_known_is_nothing_asked() -> None:

@@ -33,6 +33,7 @@ from tailrace.kafka import settings, topic
 from tailrace.kafka.broker_log import BrokerLog
 from tailrace.kafka.survey import Readable
 from tailrace.kafka.topic import Change, TopicDescription
+from tailrace.kafka.topic_ids import release_topic_id
 from tailrace.kafka.trouble import NO_SUCH_TOPIC, NO_TOPIC, NOT_ALLOWED, Trouble, in_words, trouble
 
 K = TypeVar("K")
@@ -173,7 +174,10 @@ class Cluster:
         return self._has_controller
 
     def _describe(self, names: Iterable[str]) -> dict[str, Future[Any]]:
-        return self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
+        described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
+        for each in described.values():
+            each.add_done_callback(release_topic_id)
+        return described
 
     def _policies(self, names: list[str]) -> dict[str, Future[Any]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
