@@ -182,9 +182,9 @@ async def test_everyone_of_a_crowd_is_let_in_or_told_when_to_come_back() -> None
                 assert data.startswith(b"HTTP/1.1 101 ") or b"Retry-After: " in data
 
         async with trio.open_nursery() as nursery:
-            for _ in range(400):
+            for _ in range(250):  # three descriptors each for a moment, of the 1,024 that a process may have
                 nursery.start_soon(come)
-        assert len(answers) == 400
+        assert len(answers) == 250
         assert set(answers) == {101, 503}
         statistics = place.door.admission.statistics()
         assert statistics.sent_away["full"] == answers.count(503)
