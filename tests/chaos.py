@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 import uuid
 from array import array
 from collections import defaultdict
@@ -26,13 +27,15 @@ from tests.kafka_broker import Broker, _Silent
 from tests.node import CLIENT
 
 KEYS = [b"a", b"b", b"c", b"d", None]
+END_SECONDS = 120.0  # for what comes to its end: the writer, and the reading of the truth
 Truth = dict[int, list[tuple[int, int, str | None]]]
 """Per partition every record of the log: offset, serial number, key."""
 
 
 class Writer:
     """A thread that writes numbered records, plain ones and transactions, until told to stop; it survives a broker that
-    is killed or hangs, at the price of records that are not written, or twice. `pace`: records a second."""
+    is killed or hangs, at the price of records that are not written, or twice. `pace`: records a second. Stopped, it
+    ends within `END_SECONDS`, or says what it waited for."""
 
     def __init__(self, kafka: Broker, topic: str, partitions: int, pace: int, seed: int) -> None:
         self.partitions = partitions
@@ -61,18 +64,29 @@ class Writer:
                 self._transaction(careful)
             except KafkaException:
                 careful = None  # the next one fences it, which aborts what it left open
-        plain.flush(DEADLINE_SECONDS)
-        while careful is None:
-            with contextlib.suppress(KafkaException):
-                careful = self._transactional()
+        left = plain.flush(END_SECONDS / 2)
+        assert not left, f"the writer's last {left} records were neither written nor given up"
+        if careful is None:
+            self._abort_what_is_open()
+
+    def _abort_what_is_open(self) -> None:
+        """Behind a transaction that nobody ended no committed record would be read."""
+        deadline, told = time.monotonic() + END_SECONDS / 2, ""
+        while time.monotonic() < deadline:
+            try:
+                self._transactional(seconds=20.0)
+                return
+            except KafkaException as error:
+                told = str(error)
+        raise AssertionError(f"the writer's last transaction could not be fenced off: {told}")
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def _transactional(self) -> Producer:
+    def _transactional(self, seconds: float = 5.0) -> Producer:
         settings = self._settings | {"transactional.id": self._transactional_id, "transaction.timeout.ms": 5000}
         producer = Producer(settings, logger=_Silent())
-        producer.init_transactions(5.0)
+        producer.init_transactions(seconds)
         return producer
 
     def _transaction(self, producer: Producer) -> None:
@@ -107,7 +121,9 @@ def read_truth(kafka: Broker, topic: str, partitions: int) -> Truth:
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     truth: Truth = {partition: [] for partition in range(partitions)}
     ended: set[int] = set()
+    deadline = time.monotonic() + END_SECONDS
     while len(ended) < partitions:
+        assert time.monotonic() < deadline, f"only {ended} of {partitions} partitions were read to their ends"
         for message in consumer.consume(10_000, 0.5):
             partition, error = message.partition(), message.error()
             if error is None:

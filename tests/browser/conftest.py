@@ -30,7 +30,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from tailrace.console import HEADERS, assets
 
-SECONDS = 20.0  # for anything to happen; only a failing test waits so long
+SECONDS = 60.0  # for anything to happen; only a failing test waits so long
 
 
 class Browser:

