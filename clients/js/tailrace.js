@@ -4,7 +4,7 @@
  *
  * Rules (docs/protocol.md): an id is in use from its command to its last answer. A record counts as had once its
  * callback has returned, or once the loop asks for the next one. Unknown types and fields are ignored.
- * No dependencies; for browsers, workers and Node. What starts with _ is between the two classes. No publishing here.
+ * No dependencies; for browsers, workers and Node. What starts with _ is for these classes and the console. No publishing here.
  */
 const SUBPROTOCOL = "tailrace.v1.json";
 const LAST_ID = 65_535;
@@ -297,7 +297,7 @@ export class Tailrace {
     // An error about an unsubscribe is about an earlier owner of the id: its end and our unsubscribe crossed.
     if (!this.#owners.has(id) || (type === "error" && message.command === "unsubscribe")) return;
     const owner = this.#owners.get(id);
-    if (["unsubscribed", "error", "pong", "authenticated"].includes(type)) this.#owners.delete(id);
+    if (["unsubscribed", "error", "pong", "authenticated", "published"].includes(type)) this.#owners.delete(id);
     owner?._receive(message, data.length);
   }
 

@@ -157,7 +157,7 @@ class ScriptedGateway:
     """Serves the page with its headers, and leaves every /ws to the test."""
 
     def __init__(self) -> None:
-        self._files = assets(["orders", "prices"])
+        self._files = assets(["orders", "prices"], ["orders"])
         self._peers: queue.Queue[Peer] = queue.Queue()
         self._server: Server = serve(
             self._talk, "127.0.0.1", 0, process_request=self._answer, subprotocols=["tailrace.v1.json"]

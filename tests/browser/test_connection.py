@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from tests.browser.conftest import Browser, Peer, ScriptedGateway
 
 pytestmark = pytest.mark.browser
@@ -210,8 +212,134 @@ def test_ten_thousand_records_leave_a_few_rows(peer: Peer, browser: Browser) -> 
     browser.until(lambda: browser.number("#total-records") == 10_000, "all came")
     browser.until(lambda: browser.texts('.row[aria-rowindex="2"] .place') == ["0:10009"], "the newest on top")
     assert browser.driver.execute_script("return document.querySelectorAll('.row').length") < 100
-    browser.until(lambda: browser.texts("#positions tbody td")[1] == "10010", "the place is told")
+    browser.until(lambda: browser.texts("#positions tbody td")[2] == "10010", "the place is told")
     assert browser.driver.execute_script("return Number(document.querySelector('#records').ariaRowCount)") == 5_001
+
+
+def fragment(browser: Browser, gateway: ScriptedGateway, text: str) -> dict[str, object]:
+    """What the page asks for when its address ends so."""
+    browser.open(f"{gateway.url}#{text}")
+    return again(gateway)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("topic=t", {}),
+        ("topic=t&from=last:5&slow=latest", {"from": {"last": 5}, "slow": "latest"}),
+        ("topic=t&from=offsets:0=3,1=4&key=a&key=b,c", {"from": {"offsets": {"0": 3, "1": 4}}, "keys": ["a", "b,c"]}),
+        ('topic=t&keys=["a",null]&from=snapshot', {"from": "snapshot", "keys": ["a", None]}),
+        ("topic=t&from=timestamp:1970-01-01T00:00:00.000Z", {"from": {"timestamp": "1970-01-01T00:00:00.000Z"}}),
+        ("topic=t&from=nonsense&keys=[&slow=wait", {}),
+    ],
+)
+def test_the_address_says_what_to_ask_for(
+    browser: Browser, gateway: ScriptedGateway, text: str, asked: dict[str, object]
+) -> None:
+    command = fragment(browser, gateway, text)
+    assert {name: value for name, value in command.items() if name not in ("type", "id")} == {"topic": "t", **asked}
+
+
+def test_what_cannot_be_a_beginning_is_told_beside_the_form(peer: Peer, browser: Browser) -> None:
+    Select(browser.element("#from")).select_by_value("timestamp")
+    browser.element("#from-detail").clear()
+    browser.element("#from-detail").send_keys("soon" + Keys.ENTER)
+    assert "“soon” is not a time" in browser.text("#fault")
+    browser.element("#from-detail").clear()
+    browser.element("#from-detail").send_keys("2026-11-23T10:00:00Z" + Keys.ENTER)
+    assert peer.expect("unsubscribe")["id"] == peer.subscription
+    assert peer.expect("subscribe")["from"] == {"timestamp": "2026-11-23T10:00:00.000Z"}
+    assert browser.text("#fault") == ""
+
+
+def test_what_was_missed_is_counted_when_it_is_all_here(peer: Peer, gateway: ScriptedGateway, browser: Browser) -> None:
+    leave(peer, 1012)
+    peer, command = again(gateway)
+    peer.subscribed(command["id"], {"0": 10, "1": 20}, live=False)
+    for offset in range(10, 1_250):
+        peer.record(command["id"], 0, offset)
+    peer.send("live", id=command["id"])
+    peer.record(command["id"], 0, 1_250)
+    browser.until(lambda: "all here" in browser.text("#activity"), "it is told")
+    assert "1,240 records came meanwhile: all here, each once." in browser.text("#activity")
+    browser.until(lambda: any("1,240 records came" in text for text in browser.texts(".row.note")), "in its place too")
+
+
+def test_what_is_missing_after_an_absence_is_told(peer: Peer, gateway: ScriptedGateway, browser: Browser) -> None:
+    leave(peer, 1012)
+    peer, command = again(gateway)
+    peer.subscribed(command["id"], {"0": 10, "1": 20}, live=False)
+    gap = {"topic": "orders", "partition": 0, "from": 10, "to": 30, "next": 30, "reason": "retention"}
+    peer.send("gap", id=command["id"], **gap)
+    peer.record(command["id"], 0, 30)
+    peer.record(command["id"], 1, 20)
+    peer.send("live", id=command["id"])
+    words = "2 records came meanwhile that Kafka still has; 20 offsets missing"
+    browser.until(lambda: words in browser.text("#activity"), "it is told")
+
+
+def test_a_record_that_comes_twice_after_an_absence_is_told(
+    peer: Peer, gateway: ScriptedGateway, browser: Browser
+) -> None:
+    peer.record(peer.subscription, 0, 10)
+    browser.until(lambda: browser.texts(".row .place") == ["0:10"], "the record is there")
+    leave(peer, 1012)
+    peer, command = again(gateway)
+    peer.subscribed(command["id"], {"0": 11, "1": 20}, live=False)
+    peer.record(command["id"], 0, 10)
+    peer.send("live", id=command["id"])
+    browser.until(lambda: "1 of them for the second time" in browser.text("#activity"), "it is told")
+
+
+def publish(browser: Browser, kind: str, key: str, value: str) -> None:
+    Select(browser.element("#publish-kind")).select_by_value(kind)
+    for field, typed in (("key", key), ("value", value)):
+        browser.element(f"#publish-{field}").clear()
+        browser.element(f"#publish-{field}").send_keys(typed)
+    browser.press("#publish button")
+
+
+def test_json_is_published_as_it_was_typed(peer: Peer, browser: Browser) -> None:
+    publish(browser, "json", "", '{"n":  12345678901234567890}')
+    command = peer.expect("publish")
+    fields = {"topic": "orders", "encoding": "text", "value": '{"n":  12345678901234567890}'}
+    assert command == {"type": "publish", "id": command["id"], **fields}
+    peer.send("published", id=command["id"], topic="orders", partition=1, offset=7, timestamp=1)
+    browser.until(lambda: browser.text("#published") == "Published at 1:7", "it is told")
+
+
+def test_what_is_not_json_is_not_sent_as_json(peer: Peer, browser: Browser) -> None:
+    publish(browser, "json", "k", "hello")
+    assert "not JSON" in browser.text("#published")
+    publish(browser, "text", "k", "hello")
+    assert peer.expect("publish")["value"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("forbidden", "not allowed"), ("publish_timeout", "or not"), ("novelty", "novelty")]
+)
+def test_a_publish_that_is_refused_says_why(peer: Peer, browser: Browser, code: str, words: str) -> None:
+    publish(browser, "text", "k", "v")
+    id_ = peer.expect("publish")["id"]
+    peer.send("error", id=id_, command="publish", code=code, message="the reason")
+    browser.until(lambda: words in browser.text("#published"), "it is told")
+    assert "the reason" in browser.text("#published")
+    assert browser.element("#publish-value").get_attribute("value") == "v"
+
+
+def test_a_publish_whose_connection_ends_may_have_happened(peer: Peer, browser: Browser) -> None:
+    publish(browser, "text", "", "v")
+    peer.expect("publish")
+    leave(peer, 4000, "shutdown", retry_after_ms=3_600_000)
+    browser.until(lambda: "may have been published, or not" in browser.text("#published"), "it is told")
+    browser.press("#publish button")
+    browser.until(lambda: "there is no connection" in browser.text("#published"), "and that now nothing is sent")
+
+
+def test_publishing_is_offered_where_it_may_be_allowed(browser: Browser, gateway: ScriptedGateway) -> None:
+    for topic, offered in (("orders", True), ("prices", False), ("other", False)):
+        fragment(browser, gateway, f"topic={topic}")
+        assert browser.element("#publish").is_displayed() == offered
 
 
 def test_a_token_is_asked_for_and_brought(browser: Browser, gateway: ScriptedGateway) -> None:

@@ -1,9 +1,11 @@
 """The console on the real thing: `tailrace demo` in its own process, Debian's Chromium in front of it."""
 
+import uuid
 from urllib.request import urlopen
 
 import pytest
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from tests.browser.conftest import SECONDS, Browser
 
 from tailrace.console import HEADERS
@@ -51,7 +53,7 @@ def test_rate_and_latency_are_shown(console: Browser) -> None:
 def test_another_topic_and_one_key_of_it(console: Browser) -> None:
     console.press("#topics button[value=prices]")
     console.until(lambda: "HYDR" in console.texts(".row .key"), "prices of all tickers")
-    console.element("#key").send_keys("HYDR" + Keys.ENTER)
+    console.element("#keys-asked").send_keys("HYDR" + Keys.ENTER)
     console.until(lambda: console.text("#drop-key") == "HYDR", "the key is asked for")
     tick(console, 5)
     assert set(console.texts(".row .key")) == {"HYDR"}
@@ -121,6 +123,57 @@ def test_the_address_remembers_the_choice(console: Browser, demo: str) -> None:
     console.open(f"{demo}#topic=prices&key=WEIR")
     console.until(lambda: console.text("#drop-key") == "WEIR", "the key of the address")
     assert console.text("#stream-title") == "prices"
+
+
+def test_several_keys(console: Browser, demo: str) -> None:
+    console.press("#topics button[value=prices]")
+    console.element("#keys-asked").send_keys("HYDR, WEIR" + Keys.ENTER)
+    console.until(lambda: set(console.texts(".row .key")) == {"HYDR", "WEIR"}, "both of them")
+    tick(console, 5)
+    assert set(console.texts(".row .key")) <= {"HYDR", "WEIR"}
+    assert console.driver.current_url == f"{demo}#topic=prices&keys=HYDR%2C+WEIR"
+
+
+def test_where_to_begin(console: Browser, demo: str) -> None:
+    """What was there before it was asked for comes first, and where that began stays in sight."""
+    tick(console)
+    Select(console.element("#from")).select_by_value("last")
+    assert console.text("#start") == "Switch"
+    console.element("#from-detail").clear()
+    console.element("#from-detail").send_keys("1" + Keys.ENTER)
+    console.until(lambda: "from the last 1 of each partition" in console.text("#activity"), "it begins there")
+    assert console.driver.current_url == f"{demo}#topic=orders&from=last%3A1"
+    console.until(lambda: "Live: caught up with" in console.text("#activity"), "and has caught up")
+
+    def one_before_the_next() -> bool:
+        began, next_ = (console.texts(f"#positions tbody td:nth-child({column})") for column in (2, 4))
+        return len(began) == 3 and all(int(first) < int(last) for first, last in zip(began, next_, strict=True))
+
+    console.until(one_before_the_next, "the beginning is shown beside the place")
+
+
+def test_the_oldest_record_there_is(console: Browser, demo: str) -> None:
+    console.open(f"{demo}#topic=orders&from=earliest&slow=skip")
+    console.until(lambda: "Live: caught up with" in console.text("#activity"), "live")
+    console.until(lambda: console.texts("#positions tbody td:nth-child(2)") == ["0", "0", "0"], "where it began")
+    assert Select(console.element("#slow")).first_selected_option.get_attribute("value") == "skip"
+
+
+def test_publishing_where_it_is_allowed(console: Browser) -> None:
+    assert console.text("#publish") == ""  # not to orders
+    console.press("#topics button[value=chat]")
+    console.until(lambda: console.text("#state") == "live", "live")
+    text = uuid.uuid4().hex
+    console.element("#publish-key").send_keys("lunch")
+    console.element("#publish-value").send_keys('{"text": "' + text + '", "n": 1.50}' + Keys.ENTER)
+    console.until(lambda: console.text("#published").startswith("Published at "), "it is acknowledged")
+    place = console.text("#published").removeprefix("Published at ")
+    console.until(lambda: place in console.texts(".row .place"), "and comes as everybody's record")
+    assert console.element("#publish-value").get_attribute("value") == ""
+    Select(console.element("#publish-kind")).select_by_value("tombstone")
+    console.press("#publish button")
+    console.until(lambda: console.text("#published") not in ("", f"Published at {place}", "Publishing"), "the next one")
+    assert console.text("#published").startswith("Published at ")
 
 
 def test_a_phone_needs_no_sideways_scrolling(console: Browser) -> None:

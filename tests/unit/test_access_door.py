@@ -18,6 +18,7 @@ from tailrace.auth import remote
 from tailrace.config import Auth, Limits, Rule
 from tailrace.core.session import Session
 from tailrace.gateway.client import MAX_HELD
+from tailrace.gateway.gate import Offer
 
 AUTH = Auth(mode="jwt", algorithms=("HS256",), secret=SECRET, cookie="session", query_parameter="token")
 RULES = (
@@ -446,7 +447,7 @@ async def test_rules_without_tokens() -> None:
     rules = (Rule(topics=("secret",), allow=()), Rule(topics=("orders",), allow=("subscribe",), keys=("a",)))
     async with home(auth=Auth(), rules=rules) as place:
         assert (await answer(place, "/topics/secret"))[0] == 404
-        assert place.door.gate.shown == ["orders", "prices", "inbox", "gone"]
+        assert place.door.gate.offer().topics == ("orders", "prices", "inbox", "gone")
         async with place.visit("/topics/orders?format=value") as raw, place.visit("/topics/prices?format=value") as all:
             await place.produce("orders", b"1", key=b"b")
             await place.produce("orders", b"2", key=b"a")
@@ -457,7 +458,7 @@ async def test_rules_without_tokens() -> None:
 
 async def test_the_page_tells_no_names_where_tokens_are_asked_for() -> None:
     async with home() as place:
-        assert place.door.gate.shown == []
+        assert place.door.gate.offer({"orders"}) == Offer(unlisted=True)
 
 
 # Keys from a URL

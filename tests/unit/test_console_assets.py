@@ -19,6 +19,7 @@ class Page(HTMLParser):
         super().__init__()
         self.references: list[str] = []
         self.ids: list[str] = []
+        self.fields: list[str] = []
         self.labelled: set[str] = set()
         self.inline: dict[str, str] = {}
         self.style_attributes = self.handlers = 0
@@ -29,7 +30,10 @@ class Page(HTMLParser):
         found = dict(attrs)
         self.references += [found[name] or "" for name in ("src", "href") if name in found]
         self.ids += [found["id"] or ""] if "id" in found else []
-        self.labelled |= {found[name] or "" for name in ("for", "aria-labelledby") if name in found}
+        self.labelled |= {found[name] or "" for name in ("for", "aria-labelledby") if name in found and tag != "output"}
+        if tag in ("input", "select", "textarea"):
+            self.fields.append(found["id"] or "")
+            self.labelled |= {found["id"] or ""} if "aria-label" in found else set()
         self.style_attributes += "style" in found or tag == "style"
         self.handlers += any(name.startswith("on") for name in found)
         self._script = found.get("id") or found.get("src") if tag == "script" else None
@@ -107,7 +111,18 @@ def test_ids_are_unique_and_every_label_has_its_element(page: Page) -> None:
 def test_topics_arrive_as_they_are_and_cannot_end_their_element(topics: list[str]) -> None:
     page = Page(assets(topics)["/"][1])
     assert page.inline.keys() == {"tailrace-config"}
-    assert msgspec.json.decode(page.inline["tailrace-config"]) == {"topics": topics}
+    assert msgspec.json.decode(page.inline["tailrace-config"]) == {"topics": topics, "publish": [], "unlisted": False}
+
+
+def test_the_page_is_told_what_can_be_published_to() -> None:
+    page = Page(assets(["orders", "chat"], ["chat"], unlisted=True)["/"][1])
+    offer = {"topics": ["orders", "chat"], "publish": ["chat"], "unlisted": True}
+    assert msgspec.json.decode(page.inline["tailrace-config"]) == offer
+
+
+def test_every_field_has_a_name(page: Page) -> None:
+    assert len(page.fields) > 6
+    assert [field for field in page.fields if field not in page.labelled] == []
 
 
 def test_scripts_look_up_only_elements_that_exist(page: Page) -> None:

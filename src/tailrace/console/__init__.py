@@ -1,11 +1,12 @@
 """The console: a page that shows a topic's records as they come, served by the gateway itself.
 
 Plain files in `static/`: no build step, no framework, nothing fetched from elsewhere. `assets()` reads them once, when
-the gateway starts, and fills in the names of the topics to offer; `HEADERS` go with every one of them (caching is the
+the gateway starts, and fills in the topics to offer; `HEADERS` go with every one of them (caching is the
 server's affair). The page needs nothing else from the gateway than `/ws` (docs/protocol.md), so it runs with the rights
 of whoever opens it. It holds Trusted Types to one policy, the worker's address, and makes no markup from strings.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 import msgspec
@@ -31,13 +32,16 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 
-_SLOT = b'{"topics":[]}'  # what index.html holds in its place
+_SLOT = b'{"topics":[],"publish":[],"unlisted":false}'  # what index.html holds in its place
 
 
-def assets(topics: list[str]) -> dict[str, tuple[str, bytes]]:
+def assets(
+    topics: Sequence[str], publish: Sequence[str] = (), *, unlisted: bool = False
+) -> dict[str, tuple[str, bytes]]:
     """Read the page: path -> (content type, body); `/` is the page, all else lies under `/console/`.
 
-    `topics` are offered for choosing, in this order; any other name can still be typed.
+    `topics` are offered for choosing, in this order; any other name can still be typed. Records may be published to
+    those of `publish`; unlisted: perhaps also to topics that are not among `topics`.
     """
     found = {}
     for file in files(__name__).joinpath("static").iterdir():
@@ -45,10 +49,11 @@ def assets(topics: list[str]) -> dict[str, tuple[str, bytes]]:
         path = "/" if file.name == "index.html" else f"/console/{file.name}"
         found[path] = (content_type, file.read_bytes())
     content_type, page = found["/"]
-    found["/"] = (content_type, page.replace(_SLOT, _config(topics), 1))
+    offer = {"topics": topics, "publish": publish, "unlisted": unlisted}
+    found["/"] = (content_type, page.replace(_SLOT, _config(offer), 1))
     return found
 
 
-def _config(topics: list[str]) -> bytes:
+def _config(offer: dict[str, object]) -> bytes:
     """Encode for a script element: JSON in which nothing can end the element (HTML 4.12.1.3)."""
-    return msgspec.json.encode({"topics": topics}).replace(b"<", b"\\u003c")
+    return msgspec.json.encode(offer).replace(b"<", b"\\u003c")

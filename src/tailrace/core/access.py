@@ -39,9 +39,9 @@ class Access(Struct, frozen=True):
         if allowed is not None and key not in allowed:
             raise CommandError(ErrorCode.FORBIDDEN, f"not allowed with this key of topic {topic}")
 
-    def visible(self, principal: Principal | None, topic: str) -> bool:
-        """Whether the client may know that there is such a topic: it may read or write some of it."""
-        return bool(self._actions(topic, claims_of(principal))[0])
+    def actions(self, principal: Principal | None, topic: str) -> set[str]:
+        """What the client may do with some of the topic: `subscribe`, `publish`; nothing: it may not know of it."""
+        return self._actions(topic, claims_of(principal))[0]
 
     def _allowed(self, principal: Principal | None, topic: str, action: str) -> frozenset[bytes | None] | None:
         actions, keys = self._actions(topic, claims_of(principal))

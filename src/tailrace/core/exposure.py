@@ -41,6 +41,11 @@ class Exposure:
         """Clients may name topics that nobody has named here."""
         return bool(self._patterns)
 
+    @property
+    def publishes_patterns(self) -> bool:
+        """Clients may publish to topics that nobody has named here."""
+        return any(topic.publish for _, topic in self._patterns)
+
     def find(self, name: str) -> Topic | None:
         """How the topic `name` is exposed, or None when it is not."""
         exact = self._exact.get(name)

@@ -5,7 +5,7 @@ a topic is put in line, at once and whatever else the connection waits for; two 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -29,6 +29,7 @@ from tailrace.http.head import Head
 from tailrace.http.refusal import Refusal
 
 KEYS_RETRY_SECONDS = 5
+MOST_OFFERED = 500  # topics named by the console page: more are typed, not looked through
 
 
 class Timed(Protocol):
@@ -36,6 +37,14 @@ class Timed(Protocol):
 
     def cut(self, disconnect: Disconnect) -> None:
         """Put nothing more of any topic in line, from now on, and end the connection so."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """topics: those to choose from; publish: those of them that may be written to; unlisted: perhaps others too."""
+
+    topics: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
+    unlisted: bool = False
 
 
 class Unwelcome(Exception):
@@ -81,11 +90,16 @@ class Gate:
             nursery.start_soon(self._expiry.run)
             nursery.start_soon(self._patience.run)
 
-    @property
-    def shown(self) -> list[str]:
-        """The topics' names that the console page may tell a stranger."""
-        names = self.access.exposure.names
-        return [] if self.required else [name for name in names if self.access.visible(None, name)]
+    def offer(self, existing: Collection[str] = ()) -> Offer:
+        """What the console page may tell a stranger. existing: topics of the cluster, of which patterns expose some."""
+        exposure = self.access.exposure
+        if self.required:
+            return Offer(unlisted=True)
+        names = [*exposure.names, *sorted(set(existing).difference(exposure.names))]
+        allowed = {name: actions for name in names if (actions := self.access.actions(None, name))}
+        topics = tuple(allowed)[:MOST_OFFERED]
+        publish = tuple(name for name in topics if "publish" in allowed[name])
+        return Offer(topics, publish, exposure.publishes_patterns)
 
     async def identify(self, head: Head, offers: Sequence[str], host: str | None) -> Principal | None:
         """Whose handshake this is; None: it brought no token. Raises Unwelcome; Refused while it cannot be said.

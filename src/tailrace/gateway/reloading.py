@@ -34,7 +34,7 @@ class Reloading:
         running: Config,
         gate: Gate,
         topics: Topics,
-        changed: Callable[[], None],
+        changed: Callable[[], None] | None,
         nursery: trio.Nursery,
     ) -> None:
         self._read = read
@@ -53,7 +53,8 @@ class Reloading:
         for exposure in (access.exposure, self._topics.exposure):
             exposure.replace(config.topics)
         access.rules.replace(config.rules)
-        self._changed()
+        if self._changed is not None:
+            self._changed()
         if keys := list(fixed(config, written)):
             _log.warning("changed keys that need a restart", keys=keys)
         await self._end_forbidden()

@@ -9,6 +9,7 @@
      ├── Publishing.run        what clients publish; from the first on a producer and its poll thread
      ├── Health.run            whether a broker answers
      ├── Survey.run            which of the wanted topics can be read
+     ├── Page.run              the topics that the console offers
      ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
      ├── ServiceManager.watch  systemd's watchdog
@@ -33,7 +34,6 @@ import trio
 
 from tailrace.address import split_address
 from tailrace.config import Config, Listen
-from tailrace.console import HEADERS, assets
 from tailrace.disconnect import SHUTDOWN
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
@@ -42,6 +42,7 @@ from tailrace.gateway.gate import Gate
 from tailrace.gateway.hangup import Reload, reload_on_hangup
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
+from tailrace.gateway.page import Page
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.pump import Pump
@@ -52,7 +53,6 @@ from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.gateway.tending import Tending
 from tailrace.gateway.topics import Topics
 from tailrace.http.admin import Routes, livez, readyz, serve_admin
-from tailrace.http.static import StaticFiles
 from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.hand_off import HandOff
@@ -110,7 +110,7 @@ async def serve(
     publishing = Publishing(config, cluster)
     certificates = certificates_of(config.listen)
     door = Door(config, topics, publishing, None, limit, gate, certificates)
-    show_page(door, gate, console)
+    page = Page(door, gate, cluster) if console else None
     survey = Survey(cluster, lambda: wanted(topics))
     parts = Parts(config, door, topics, blocks, health, survey, lag)
     manager = ServiceManager()
@@ -130,8 +130,9 @@ async def serve(
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
-        show = partial(show_page, door, gate, console)
-        again = None if read is None else Reloading(read, config, gate, topics, show, gateway)
+        if page is not None:
+            gateway.start_soon(page.run)
+        again = None if read is None else Reloading(read, config, gate, topics, page.reload if page else None, gateway)
         await gateway.start(reload_on_hangup, reloads_of(certificates, again))
         gateway.start_soon(_administer, routes_of(parts), admin, administering)
         addresses = Addresses(address_of(public), address_of(administering) if administering else None)
@@ -216,11 +217,6 @@ async def drain(door: Door, timeout: float) -> None:
         for connection in list(door.connections):  # those that came in while the door was closing
             connection.end(SHUTDOWN, retry_after_ms=round(random.uniform(0, timeout) * 1000))
         await trio.sleep(SPREAD_SECONDS)
-
-
-def show_page(door: Door, gate: Gate, console: bool) -> None:
-    """The console page, with the topics that there are now, or none."""
-    door.page = StaticFiles(assets(gate.shown), HEADERS) if console else None
 
 
 def certificates_of(listen: Listen) -> Certificates | None:

@@ -1,11 +1,16 @@
 /**
- * The console: one subscription at a time, of a topic or of one key of it, and everything it brings on the page.
+ * The console: one subscription at a time, of a topic or of some keys of it, and everything it brings on the page.
  *
  * The flow of a record: tailrace.js, in worker.js -> here (ring, meter, totals) -> records.js draws what is in sight,
  * ten times a second at most. Everything kept is bounded: ENTRIES and CHARACTERS of records, 90 s of figures, 40 journal lines.
  */
+import { Absence } from "./absence.js";
+import { DEFAULTS, fromFragment, fromInWords, keysText, onWire, toFragment } from "./asked.js";
+import { counted, duration } from "./format.js";
+import { Form } from "./form.js";
 import { Inspector } from "./inspector.js";
 import { busiestKeys, Meter, Ring } from "./metrics.js";
+import { PublishLine } from "./publish.js";
 import { RecordList } from "./records.js";
 import { RemoteConnection } from "./remote.js";
 import { gapInWords } from "./rows.js";
@@ -21,22 +26,25 @@ const REFUSALS = {
   too_many_subscriptions: () => "This connection has too many subscriptions.",
   topic_deleted: (topic) => `The topic “${topic}” was deleted.`,
   kafka_unavailable: () => "The gateway cannot reach Kafka.",
+  snapshot_unavailable: (topic) => `There is no snapshot of “${topic}” to be had.`,
+  bad_position: (topic) => `“${topic}” cannot be read from there.`,
 };
 
-const { topics } = JSON.parse(document.getElementById("tailrace-config").textContent);
+const offer = JSON.parse(document.getElementById("tailrace-config").textContent);
 const entries = { ring: new Ring(ENTRIES, CHARACTERS), total: 0 };
 const meter = new Meter();
 const received = new Map(); // partition -> records
 let totals = none();
 let subscription = null;
-let chosen = null; // {topic, key}
+let chosen = null; // {topic, keys, from, slow}, see asked.js
+let asked = null; // when it was last asked for, in ms, and how many records there were then: {at, records}
+let absence = null; // while the connection is away, and until the subscription is live again
 let stranded = null; // the place of a subscription that a close for good has ended, for when people connect again
 
 let token = ""; // kept nowhere else: a page that is loaded again asks again
 
-const view = new View(topics, {
-  present,
-  start,
+const form = new Form(offer.topics, { present, start, fault: (words) => view.fault(words) });
+const view = new View({
   filter,
   stop,
   pause: () => setPaused(!list.paused),
@@ -68,6 +76,8 @@ const connection = new RemoteConnection(new URL("ws", location.href.replace(/^ht
   },
 });
 
+const publishing = new PublishLine(offer, (fields, answered) => connection.publish(fields, answered));
+
 // What people ask for
 
 /** Nothing is done when it is the token there is. */
@@ -79,34 +89,42 @@ function present(told) {
   }
 }
 
-/** `key`: null for every record. Whatever ran before is left, and its records with it. */
-function start(topic, key) {
+/** Whatever ran before is left, and its records with it. */
+function start(wanted) {
   leave();
-  chosen = { topic, key };
+  chosen = wanted;
   wipe();
   setPaused(false);
-  view.subscription(topic, key);
-  history.replaceState(null, "", `#${new URLSearchParams(key === null ? { topic } : { topic, key })}`);
-  subscribe();
+  form.show(chosen);
+  view.subscription(chosen.topic, keysText(chosen.keys));
+  publishing.show(chosen.topic);
+  history.replaceState(null, "", `#${toFragment(chosen)}`);
+  subscribe(onWire(chosen.from), false);
 }
 
 /** The same topic, one key of it or (null) all. */
 function filter(key) {
-  start(chosen.topic, key);
+  start({ ...chosen, keys: key === null ? null : [key] });
 }
 
-/** `from`: where to go on, absent: the newest records. */
-function subscribe(from) {
-  const { topic, key } = chosen;
+/** `from`: where to begin, on the wire; `resumed`: it is the place where another subscription ended. */
+function subscribe(from, resumed) {
+  const { topic, keys, slow } = chosen;
   view.fault(null);
-  const options = { ...(from && { from }), ...(key !== null && { keys: [key] }) };
-  subscription = connection.subscribe(topic, options, listenerFor(chosen, from !== undefined));
+  view.positions(new Map(), received, new Map());
+  const options = {
+    ...(from !== DEFAULTS.from && { from }),
+    ...(keys !== null && { keys }),
+    ...(slow !== DEFAULTS.slow && { slow }),
+  };
+  asked = { at: Date.now(), records: totals.records };
+  subscription = connection.subscribe(topic, options, listenerFor(chosen, resumed), resumed);
   showState();
 }
 
 function leave() {
   subscription?.close();
-  subscription = stranded = null;
+  subscription = stranded = absence = null;
 }
 
 function connect() {
@@ -114,7 +132,7 @@ function connect() {
   if (stranded !== null) {
     const { from } = stranded;
     stranded = null;
-    subscribe(from);
+    subscribe(from, true);
   }
 }
 
@@ -160,34 +178,54 @@ async function copyPosition() {
 // What the gateway says
 
 /** `replaced`: it continues what a close for good has ended. */
-function listenerFor({ topic, key }, replaced) {
-  const name = key === null ? topic : `${topic}, key ${key}`;
+function listenerFor({ topic, keys, from }, replaced) {
+  const name = keys === null ? topic : `${topic}, ${keys.length === 1 ? "key" : "keys"} ${keysText(keys)}`;
   return {
     record,
     gap: (gap) => {
       totals.gaps++;
+      absence?.gap(gap);
       push({ kind: "gap", gap, at: Date.now(), characters: 0 });
       view.note(gapInWords(gap), "bad");
     },
-    subscribed: ({ topic_id: topicId, compacted }, resumed) => {
-      view.note(`${resumed ? "Continued" : "Subscribed to"} ${name}.`, "good");
+    subscribed: ({ topic_id: topicId, compacted, positions }, resumed) => {
+      view.note(resumed ? `Continued ${name}.` : `Subscribed to ${name}, ${fromInWords(from)}.`, "good");
       if (resumed) {
         mark("Connected again; it goes on where it left off.", "good");
       }
+      view.began(positions);
       view.topicFacts(factsOf(topicId, compacted));
       view.fault(null);
       replaced = false;
       showState();
     },
-    live: showState,
-    interrupted: () => mark("The connection was lost here.", "bad"),
+    live,
+    interrupted: (offsets) => {
+      mark("The connection was lost here.", "bad");
+      absence ??= new Absence(Object.entries(offsets), Date.now());
+    },
     waiting: (code) => view.fault(`${refusal(code, topic)} Asking again.`),
     ended: (code, message, resuming) => ended(code, message, resuming || replaced),
   };
 }
 
+/** It has caught up: with what came while it was away, or with what there was to begin with. */
+function live() {
+  if (absence !== null) {
+    const words = absence.inWords(Date.now());
+    mark(words, absence.whole ? "good" : "bad");
+    view.note(words, absence.whole ? "good" : "bad");
+    absence = null;
+  } else if (totals.records > asked.records) {
+    const took = duration(Math.max(1, Date.now() - asked.at));
+    view.note(`Live: caught up with ${counted(totals.records - asked.records, "record")} in ${took}.`, "good");
+  }
+  showState();
+}
+
 function record(message, characters, late) {
   const partition = String(message.partition);
+  absence?.record(message);
   meter.record(performance.now(), characters, late);
   received.set(partition, (received.get(partition) ?? 0) + 1);
   totals.records++;
@@ -207,7 +245,8 @@ function ended(code, message, resuming) {
   if (resuming) {
     mark(`It could not go on where it left off (${message}). From here on: the newest records.`, "bad");
     view.note(`Could not resume ${chosen.topic}: ${message}`, "bad");
-    subscribe();
+    absence = null;
+    subscribe(DEFAULTS.from, false);
     return;
   }
   subscription = null;
@@ -245,6 +284,7 @@ function none() {
 function showState() {
   const [state, words] = stateInWords();
   view.state(state, words);
+  form.showStart();
   const waiting = subscription === null ? "Nothing is running. Choose a topic, or start again." : "Waiting for the next record.";
   view.empty(entries.ring.length > 0 ? null : waiting);
 }
@@ -281,10 +321,10 @@ document.getElementById("records").addEventListener("keydown", (event) => {
 });
 addEventListener("online", connect);
 
-const asked = new URLSearchParams(location.hash.slice(1));
-const first = asked.get("topic") ?? topics[0];
-if (first === undefined) {
+const first = fromFragment(location.hash.slice(1)) ?? (offer.topics.length > 0 ? { ...DEFAULTS, topic: offer.topics[0] } : null);
+if (first === null) {
+  form.show({ ...DEFAULTS, topic: "" });
   showState();
 } else {
-  start(first, asked.get("key"));
+  start(first);
 }

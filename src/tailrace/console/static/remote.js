@@ -1,7 +1,7 @@
 /**
  * The page's side of worker.js: a client and its subscriptions to use as if they were here. A listener hears
  *   subscribed(message, resumed)  record(record, characters, latency in ms or null)  gap(message)  live()  moved()
- *   interrupted()                      the connection is gone; the subscription comes back with it
+ *   interrupted(offsets)               the connection is gone; the subscription comes back with it, at these
  *   waiting(code, message)             the gateway cannot serve it yet; it is asked again
  *   ended(code, message, resuming)     it is over; `resuming`: the gateway would not continue at the kept place
  */
@@ -11,6 +11,7 @@ export class RemoteConnection {
   #url;
   #listener;
   #subscriptions = new Map(); // number -> RemoteSubscription
+  #answers = new Map(); // number of what was published -> who waits for the answer
   #count = 0;
 
   /** `listener.changed(state, detail)` as the client's onState. Connects at once. */
@@ -33,12 +34,18 @@ export class RemoteConnection {
     this.#worker.postMessage(["open"]);
   }
 
-  /** `options`: from, keys, slow, intervalMs, as the client's. */
-  subscribe(topic, options, listener) {
+  /** `options`: from, keys, slow, as the client's; `resumed`: it continues another, at its place. */
+  subscribe(topic, options, listener, resumed) {
     const subscription = new RemoteSubscription(++this.#count, listener, this);
     this.#subscriptions.set(subscription.number, subscription);
-    this.#worker.postMessage(["subscribe", subscription.number, topic, options]);
+    this.#worker.postMessage(["subscribe", subscription.number, topic, options, resumed]);
     return subscription;
+  }
+
+  /** `fields`: of the command; `answered` gets the gateway's answer, or {type: "error", code: "disconnected" or "lost"}. */
+  publish(fields, answered) {
+    this.#answers.set(++this.#count, answered);
+    this.#worker.postMessage(["publish", this.#count, fields]);
   }
 
   unsubscribe({ number }) {
@@ -51,9 +58,19 @@ export class RemoteConnection {
       Object.assign(this.#subscriptions.get(Number(number)) ?? {}, place);
     }
     for (const [number, what, ...details] of events) {
+      if (what === "answered") {
+        this.#answered(...details);
+        continue;
+      }
       const listener = number === null ? this.#listener : this.#subscriptions.get(number)?.listener;
       listener?.[what]?.(...details);
     }
+  }
+
+  #answered(number, answer) {
+    const told = this.#answers.get(number);
+    this.#answers.delete(number);
+    told?.(answer);
   }
 }
 

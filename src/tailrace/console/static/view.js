@@ -1,6 +1,6 @@
 /**
- * All of the page but the table and the record beside it: the subscription form, the connection's state, the tiles and
- * their charts, the position, the journal. It shows what it is told and says what was asked for; it decides nothing.
+ * All of the page but its forms, the table and the record beside it: the connection's state, the tiles and their charts,
+ * the position, the journal. It shows what it is told and says what was pressed; it decides nothing.
  */
 import { Chart } from "./chart.js";
 import { inWords } from "./disconnect.js";
@@ -22,20 +22,13 @@ const CONNECTION_WORDS = {
 export class View {
   #countdown = null;
   #listener;
-  #running = null; // "topic key token" of the form when it was last started
+  #began = {}; // partition -> the offset where the subscription began
   #rateChart = new Chart(byId("rate-chart"), { slots: WINDOW_SECONDS, format: short, floor: 10 });
   #latencyChart = new Chart(byId("latency-chart"), { slots: WINDOW_SECONDS, format: duration, floor: 10 });
 
-  /** `listener`: present(token or ""), start(topic, key or null), filter(key), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
-  constructor(topics, listener) {
+  /** `listener`: filter(key or null), stop(), pause(), clear(), follow(), connect(), copyPosition(). */
+  constructor(listener) {
     this.#listener = listener;
-    this.#offer(topics);
-    byId("subscribe").addEventListener("input", () => this.#showStart());
-    byId("subscribe").addEventListener("submit", (event) => {
-      event.preventDefault();
-      listener.present(byId("token").value.trim());
-      listener.start(byId("topic").value.trim(), byId("key").value === "" ? null : byId("key").value);
-    });
     byId("drop-key").addEventListener("click", () => listener.filter(null));
     const actions = { stop: "stop", pause: "pause", clear: "clear", newer: "follow", "copy-position": "copyPosition" };
     for (const [id, action] of Object.entries(actions)) {
@@ -43,16 +36,6 @@ export class View {
     }
     byId("banner").querySelector("button").addEventListener("click", () => listener.connect());
     byId("copy-position").hidden = navigator.clipboard === undefined;
-  }
-
-  #offer(topics) {
-    const buttons = topics.map((topic) => {
-      const button = element("button", { type: "button", className: "topic", textContent: topic, value: topic });
-      button.addEventListener("click", () => this.#listener.start(topic, null));
-      return button;
-    });
-    byId("topics").append(...buttons);
-    byId("topics").hidden = topics.length === 0;
   }
 
   // The connection
@@ -89,18 +72,18 @@ export class View {
 
   // The subscription
 
-  /** `key`: null for every key. */
-  subscription(topic, key) {
-    byId("topic").value = topic;
-    byId("key").value = key ?? "";
+  /** `keys`: in words, "" for every key. */
+  subscription(topic, keys) {
+    this.began({});
     setText(byId("stream-title"), topic);
-    byId("drop-key").hidden = key === null;
-    byId("drop-key").textContent = key ?? "";
-    this.#running = this.#form;
+    byId("drop-key").hidden = keys === "";
+    byId("drop-key").textContent = keys;
     document.title = `${topic} · Tailrace`;
-    for (const button of byId("topics").children) {
-      button.setAttribute("aria-pressed", String(button.value === topic));
-    }
+  }
+
+  /** `positions`: partition -> the offset where reading begins, as `subscribed` told it. */
+  began(positions) {
+    this.#began = positions;
   }
 
   /** `state`: idle, paused, or the subscription's. */
@@ -108,19 +91,6 @@ export class View {
     byId("state").dataset.state = state;
     setText(byId("state"), words);
     byId("stop").disabled = state === "idle";
-    this.#showStart();
-  }
-
-  get #form() {
-    return `${byId("topic").value.trim()} ${byId("key").value} ${byId("token").value.trim()}`;
-  }
-
-  /** Start is there to be pressed when nothing runs, or something else is asked for than runs. */
-  #showStart() {
-    const stopped = byId("stop").disabled;
-    const changed = this.#form !== this.#running;
-    byId("start").disabled = !stopped && !changed;
-    setText(byId("start"), stopped || !changed ? "Start" : "Switch");
   }
 
   paused(paused) {
@@ -186,9 +156,10 @@ export class View {
       const row = body.rows[index] ?? positionRow(body);
       const count = received.get(partition) ?? 0;
       setText(row.cells[0], partition);
-      setText(row.cells[1].firstChild, whole(count));
-      row.cells[1].lastChild.style.transform = `scaleX(${count / most})`;
-      setText(row.cells[2], String(offsets.get(partition)));
+      setText(row.cells[1], String(this.#began[partition] ?? "–"));
+      setText(row.cells[2].firstChild, whole(count));
+      row.cells[2].lastChild.style.transform = `scaleX(${count / most})`;
+      setText(row.cells[3], String(offsets.get(partition)));
     });
   }
 
@@ -230,7 +201,7 @@ function positionRow(body) {
   const row = body.insertRow();
   const partition = element("th", { scope: "row" });
   const received = element("td", {}, element("span"), element("i", { className: "share" }));
-  row.append(partition, received, element("td"));
+  row.append(partition, element("td"), received, element("td"));
   return row;
 }
 
