@@ -192,8 +192,9 @@ function listenerFor({ topic, keys, from }, replaced) {
       view.note(resumed ? `Continued ${name}.` : `Subscribed to ${name}, ${fromInWords(from)}.`, "good");
       if (resumed) {
         mark("Connected again; it goes on where it left off.", "good");
+      } else {
+        view.began(positions);
       }
-      view.began(positions);
       view.topicFacts(factsOf(topicId, compacted));
       view.fault(null);
       replaced = false;
