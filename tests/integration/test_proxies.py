@@ -163,6 +163,12 @@ async def test_what_keep_alive_pings_is_not_quiet(kafka: Broker, name: str, ping
             await until(lambda: not gateway.door.connections, "its end")
 
 
+def test_the_patience_with_who_does_not_read_is_longer_than_the_gateways(name: str) -> None:
+    pattern = {"nginx": r"\n\s*(send_timeout) (\d+)s", "haproxy": r"(timeout tunnel) (\d+)h"}[name]
+    [(_, number)] = re.findall(pattern, example(name))
+    assert int(number) * {"nginx": 1, "haproxy": 3600}[name] > (Limits().write_timeout or 0) > 0
+
+
 def test_the_idle_timeout_is_longer_than_keep_alive(name: str) -> None:
     [found] = re.findall(LONG[name].replace("60s", r"(\d+[smh])").replace("1h", r"(\d+[smh])"), example(name))
     seconds = int(found[1][:-1]) * {"s": 1, "m": 60, "h": 3600}[found[1][-1]]

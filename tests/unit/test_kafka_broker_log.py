@@ -46,3 +46,7 @@ def test_a_brokers_trouble_is_a_warning() -> None:
 def test_a_key_meant_for_another_kind_of_client_is_no_news() -> None:
     text = "Configuration property group.id is a consumer property and will be ignored by this producer instance"
     assert lines(BrokerLog(Clock()), "CONFWARN", text=text) == []
+
+
+def test_the_mock_cluster_is_not_announced() -> None:
+    assert lines(BrokerLog(Clock()), "MOCK", text="[thrd:app]: Mock cluster enabled") == []
