@@ -226,6 +226,11 @@ class House:
         await self._send.send(self.batch(topic, *values, partition=partition, key=key))
         await wait_all_tasks_blocked()
 
+    async def pass_over(self, topic: str, offset: int) -> None:
+        """Partition 0 goes on there without a record, as after a transaction that was aborted."""
+        await self._send.send(Batch(ends=[(topic, 0, offset)], generation=dict(self.kafka.assigned)))
+        await wait_all_tasks_blocked()
+
     def batch(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> Batch:
         """Such records, not handed over."""
         end = self.kafka.ends_of[topic][partition]

@@ -359,10 +359,11 @@ class Reading:
 
     def tell_place(self) -> None:
         """The place moved though no record came (a rare key): tell it, so that a client that resumes need not read
-        all that again."""
+        all that again. Its records of one partition tell nothing of the others."""
         delivered, self._delivered = self._delivered, self.delivered
-        if delivered == self._delivered:
-            self._owner.moved(self, self.positions)
+        positions = self.positions
+        if delivered == self._delivered or len(positions) > 1:
+            self._owner.moved(self, positions)
 
 
 def stopped(subscriptions: list[Subscription]) -> None:

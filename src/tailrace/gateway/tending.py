@@ -55,7 +55,8 @@ class Tending:
         while True:
             await trio.sleep(PLACE_SECONDS)
             for held in self._topics.held:
-                for reading in [reading for reading in held.readings if reading.filtered]:
+                everyone = held.open.moved_silently()
+                for reading in [reading for reading in held.readings if everyone or reading.filtered]:
                     _contained(reading, Reading.tell_place)
                     await trio.lowlevel.checkpoint()
 

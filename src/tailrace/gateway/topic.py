@@ -58,6 +58,7 @@ class OpenTopic:
         self.consumed_records = 0
         self._encoder = encoder
         self._positions = dict(positions)
+        self._looked_at = (0, dict(positions))  # records and positions, when `moved_silently` was last asked
         self._backlog: deque[Arrived] = deque()
         self._backlog_bytes = 0
         self._unused_since: dict[int, float] = {}
@@ -68,6 +69,11 @@ class OpenTopic:
         for tail in self.tails.values():
             return tail.positions
         return dict(self._positions)
+
+    def moved_silently(self) -> bool:
+        """Whether since the last call its end has moved and no record has come (aborted transactions, markers)."""
+        (records, positions), self._looked_at = self._looked_at, (self.consumed_records, self.positions)
+        return records == self.consumed_records and positions != self._looked_at[1]
 
     def tail(self, format: int) -> Tail:
         """The tail of this format; one that was not wanted until now begins where the others end."""

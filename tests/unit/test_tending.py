@@ -1,0 +1,85 @@
+"""The clock of a subscription's place: told every ten seconds where it moved without a record.
+
+What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from tests.gateway import Raw
+from tests.plain_door import House, house
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tailrace.gateway.tending import PLACE_SECONDS, Tending
+
+Message = dict[str, Any]
+
+
+@asynccontextmanager
+async def tended(query: str, *ends: int) -> AsyncIterator[tuple[House, Raw]]:
+    """A stream's client that is live."""
+    async with house(orders=list(ends)) as place, trio.open_nursery() as nursery:
+        nursery.start_soon(Tending(place.topics, 1 << 20).run)
+        async with place.visit(f"/topics/orders{query}") as raw:
+            assert [(await raw.message())["type"] for _ in range(2)] == ["subscribed", "live"]
+            yield place, raw
+        nursery.cancel_scope.cancel()
+
+
+async def look(clock: MockClock) -> None:
+    """It is time to tell places."""
+    clock.jump(PLACE_SECONDS)
+    await wait_all_tasks_blocked()
+
+
+async def told(place: House, raw: Raw) -> list[Message]:
+    """What the client has heard, up to a record that is written now, behind everything."""
+    await place.produce("orders", b'"end"', key=b"a")
+    messages: list[Message] = []
+    while (message := await raw.message()).get("value") != "end":
+        messages.append(message)
+    return messages
+
+
+def position(*positions: int) -> Message:
+    return {"type": "position", "id": 0, "positions": {str(partition): at for partition, at in enumerate(positions)}}
+
+
+async def test_a_rare_key(mock_clock: MockClock) -> None:
+    async with tended("?key=a", 0) as (place, raw):
+        await place.produce("orders", b"1", b"2", key=b"b")
+        await look(mock_clock)
+        await look(mock_clock)
+        assert await told(place, raw) == [position(2)], "once: what has not moved is not told again"
+
+
+async def test_records_of_one_partition_tell_nothing_of_the_others(mock_clock: MockClock) -> None:
+    """Else a client whose key is busy would resume at the beginning of every partition that has other keys."""
+    async with tended("?key=a", 0, 0) as (place, raw):
+        for turn in range(1, 4):
+            await place.produce("orders", b"1", b"2", key=b"b", partition=1)
+            await place.produce("orders", b"mine", key=b"a")
+            await look(mock_clock)
+            record, *others = await told(place, raw)
+            assert (record["value"], others) == ("mine", [position(2 * turn - 1, 2 * turn)])
+
+
+@pytest.mark.parametrize("query", ["", "?key=a"])
+async def test_what_no_record_tells(mock_clock: MockClock, query: str) -> None:
+    """Transactions that were aborted, to a subscription of the whole topic too."""
+    async with tended(query, 0) as (place, raw):
+        await place.pass_over("orders", 5)
+        await look(mock_clock)
+        place.kafka.ends_of["orders"] = [5]
+        assert await told(place, raw) == [position(5)]
+
+
+async def test_whoever_wants_all_is_told_by_the_records(mock_clock: MockClock) -> None:
+    async with tended("", 0, 0) as (place, raw):
+        for _ in range(3):
+            await place.produce("orders", b"1", partition=1)
+            await look(mock_clock)
+            assert [message["type"] for message in await told(place, raw)] == ["record"]
