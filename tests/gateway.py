@@ -153,7 +153,11 @@ class Raw:
         return head[0] & 0x0F, await self._read(size)
 
     async def message(self) -> Any:
+        """The next one; pings before it are answered, as whoever waits long gets some."""
         opcode, payload = await self.frame()
+        while opcode == 9:
+            await self.send(masked(10, payload))
+            opcode, payload = await self.frame()
         assert opcode == 1, (opcode, payload)
         return json.loads(payload)
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ _IN_FLIGHT = 50_000  # librdkafka's queue takes 100,000
 _JAVA = ("java", "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 # A test run that is killed leaves no broker behind (util-linux; without it, it would).
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+
+# A death signal is about the thread that started a process. Those of trio's end when they have been idle for 10 s, and
+# took a broker that was restarted in one with them; this one lasts as long as the test run.
+_STARTER = ThreadPoolExecutor(1, "kafka")
 
 _headers_new = c_function("rd_kafka_headers_new", ctypes.c_void_p, ctypes.c_size_t)
 _header_add = c_function(
@@ -101,6 +106,11 @@ def _fetch(cache: Path) -> None:
             (Path(folder) / "jars").rename(cache)
 
 
+def lasting(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """A process that dies with the test run, and not before, whichever thread asks for it."""
+    return _STARTER.submit(subprocess.Popen, [*_DIES_WITH_US, *command], **options).result()
+
+
 class Broker:
     """One broker. Over restarts its addresses stay: `bootstrap`, and `sasl_bootstrap` (PLAIN, `USER`, `PASSWORD`)."""
 
@@ -125,8 +135,8 @@ class Broker:
 
     def start(self, wait: bool = True) -> None:
         with open(self._log, "ab") as log:
-            command = [*_DIES_WITH_US, *_JAVA, *self._java_options(), "kafka.Kafka", "server.properties"]
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
+            command = [*_JAVA, *self._java_options(), "kafka.Kafka", "server.properties"]
+            self._process = lasting(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
         if wait:
             self.wait_until_up()
 
