@@ -35,6 +35,7 @@ import trio
 from tailrace.address import split_address
 from tailrace.config import Config, Listen
 from tailrace.disconnect import SHUTDOWN
+from tailrace.gateway.allocator import limit_arenas
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
@@ -146,9 +147,10 @@ async def serve(
 
 
 def prepare_process(connection_limit: int | None) -> int:
-    """What holds for the process as a whole: its threads' turns, its garbage, its descriptors. How many connections it
-    may have."""
+    """What holds for the process as a whole: its threads' turns, its heaps, its garbage, its descriptors. How many
+    connections it may have."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    limit_arenas()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     most = raise_descriptor_limit()
