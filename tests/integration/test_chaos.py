@@ -181,7 +181,7 @@ async def cut_off(gateways: Gateways, follower: Follower, most: int = 200) -> No
         await raw.send(masked(1, json.dumps(command).encode()))
         for _ in range(random.randrange(most)):
             message = await raw.message()
-            if message["type"] == "error":
+            if message["type"] in ("error", "unsubscribed"):
                 break
             follower.take(message)
         await raw.reset()
@@ -197,7 +197,7 @@ async def half_open(gateways: Gateways, follower: Follower, most: int = 200) -> 
     await raw.send(masked(1, json.dumps({"type": "subscribe", "id": 1} | follower.fields).encode()))
     for _ in range(random.randrange(most)):
         message = await raw.message()
-        if message["type"] == "error":
+        if message["type"] in ("error", "unsubscribed"):
             break
         follower.take(message)
 
