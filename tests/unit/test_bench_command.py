@@ -15,12 +15,12 @@ from tailrace.cli.progress import Progress
 from tailrace.client.bench_report import Report
 from tailrace.errors import ConfigError
 
-SECONDS = "0.3"
+SECONDS = "1"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(bench, "PATIENCE_SECONDS", 1.0)
 
 
 def gateway(*offsets: int, then: Callable[[Peer], Awaitable[None]] = for_ever) -> Script:
@@ -41,7 +41,7 @@ async def bench_on(*scripts: Script, connections: int = 2) -> Report:
     async with scripted(*scripts) as address:
         options = ["--topic", "orders", "--connections", str(connections), "--seconds", SECONDS]
         plan = read_plan(parser().parse_args(["bench", f"ws://{address}/ws", *options]))
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             return await Bench(plan, Progress(io.StringIO())).run()
 
 

@@ -21,7 +21,7 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         env=clean | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -172,7 +172,7 @@ def test_what_is_shown_is_a_configuration_again(tmp_path: Path) -> None:
 
 def test_version_does_not_load_the_gateway() -> None:
     script = "import sys; from tailrace.cli.main import main; main(['version']); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     loaded = set(done.stdout.split())
     assert "tailrace.cli.main" in loaded
     assert not loaded & {"trio", "confluent_kafka", "structlog", "tailrace._fanout"}
