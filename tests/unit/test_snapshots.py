@@ -130,7 +130,7 @@ class Chase:
 
     def step(self) -> bool:
         """A stretch further; False at the end."""
-        if not self.lease.unfinished(self.cursor.positions):
+        if self.at >= self.lease.ends[0]:
             return False
         self.cursor.feed(self.lease.get(0, self.at), self.lease.ends[0])
         self.client.drain(_fanout)

@@ -107,11 +107,6 @@ class Lease:
             raise CommandError(self._error.code, self._error.message)
         return self.ends
 
-    def unfinished(self, positions: Positions) -> dict[int, int]:
-        """Per partition how many offsets are left before its end, where any are."""
-        left = {partition: end - positions.get(partition, 0) for partition, end in self.ends.items()}
-        return {partition: offsets for partition, offsets in left.items() if offsets > 0}
-
     def get(self, partition: int, offset: int) -> Stretch:
         """The records that hold this offset, which is below the end there; only when it is ready. Raises Gone when the
         log no longer has it, and memory was too short for keeping it in spite of that."""
