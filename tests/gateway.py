@@ -267,11 +267,11 @@ class Addressed:
         yield
         await raw.reset()
 
-    async def get(self, path: str, admin: bool = False, **headers: str) -> Answer:
+    async def get(self, path: str, admin: bool = False, method: str = "GET", **headers: str) -> Answer:
         """A plain HTTP request; `sec_websocket_key` is the header Sec-WebSocket-Key."""
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in ({"host": self.public} | headers).items()]
         async with await self.socket(admin=admin) as stream:
-            await stream.send_all("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
+            await stream.send_all("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode())
             return await _answer(stream)
 
     async def refused(self, path: str, **headers: str) -> Answer:

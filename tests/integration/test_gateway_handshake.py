@@ -32,6 +32,20 @@ async def test_a_plain_request(gateway: Gateway, path: str) -> None:
     told("upgrade_required", answer)
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_another_method_is_a_plain_request_too(gateway: Gateway, method: str) -> None:
+    """Nothing but a WebSocket is spoken on these paths, and nothing at all on others."""
+    for path, status in (("/ws", 426), ("/topics/topic-x", 426), ("/", 404), ("/nothing", 404)):
+        answer = await gateway.get(path, method=method)
+        assert (answer.status, answer.headers.get("upgrade")) == (status, "websocket" if status == 426 else None)
+
+
+async def test_a_handshake_is_a_get(gateway: Gateway) -> None:
+    answer = await gateway.refused("/ws", method="POST")
+    assert answer.status == 400
+    told("bad_request", answer)
+
+
 async def test_an_older_version(gateway: Gateway) -> None:
     answer = await gateway.refused("/ws", sec_websocket_version="8")
     assert (answer.status, answer.headers["sec-websocket-version"]) == (426, "13")

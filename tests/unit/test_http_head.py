@@ -91,12 +91,19 @@ def test_it_may_come_in_any_pieces(cuts: list[int]) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nB\xc3d: x\r\n\r\n", refusal.MALFORMED),
         (b"GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", refusal.MALFORMED),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refusal.HTTP_VERSION),
-        (b"POST /ws HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", refusal.METHOD_NOT_ALLOWED),
-        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", refusal.METHOD_NOT_ALLOWED),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", refusal.MALFORMED),
     ],
 )
 async def test_a_wrong_head_is_refused_by_name(request_bytes: bytes, want: Refusal) -> None:
     assert await refused(request_bytes) == want
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH", "OPTIONS"])
+async def test_every_method_is_read(method: str) -> None:
+    head = await read_head(
+        Chunks(f"{method} /ws HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx".encode()), timeout=60
+    )
+    assert (head.method, head.path, head.reads) == (method, "/ws", method in ("GET", "HEAD"))
 
 
 async def test_no_more_than_the_limit_is_read() -> None:

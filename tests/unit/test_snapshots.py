@@ -199,6 +199,25 @@ async def test_a_version_does_not_change_under_its_reader(log: Log) -> None:
         chase.close()
 
 
+async def test_what_nobody_reads_any_more_is_forgotten_at_once(log: Log) -> None:
+    """Of a version, and with it the chunks in the core's form that were made of it for its readers."""
+    log.write(*(b"%d" % number for number in range(12)))
+    async with running() as snapshots:
+        first = ask(snapshots, log)
+        await first.ready()
+        chase = Chase(first)
+        assert chase.offsets() == list(range(12))
+        superseded = snapshots.statistics().stretch_bytes
+        assert superseded > 0
+        log.write(*(b"%d" % number for number in range(12)), size=None)
+        await read(ask(snapshots, log))
+        both = snapshots.statistics().stretch_bytes
+        assert both > superseded, "it may be read again"
+        chase.close()
+        first.release()
+        assert snapshots.statistics().stretch_bytes == both - superseded
+
+
 async def test_formats_are_built_apart_and_generations_too(log: Log) -> None:
     log.write(b"a")
     async with running() as snapshots:

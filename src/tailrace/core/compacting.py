@@ -70,13 +70,16 @@ class Memory:
             self.held_bytes += 0 if self._holders[chunk] else chunk.memory_bytes
             self._holders[chunk] += 1
 
-    def drop(self, rows: Iterable[Row]) -> None:
-        """These are held by one less."""
+    def drop(self, rows: Iterable[Row]) -> set[int]:
+        """These are held by one less. The serials of those that nobody holds any more."""
+        gone = set()
         for chunk in itertools.chain.from_iterable(rows):
             self._holders[chunk] -= 1
             if not self._holders[chunk]:
                 del self._holders[chunk]
                 self.held_bytes -= chunk.memory_bytes
+                gone.add(chunk.serial)
+        return gone
 
 
 class Tab:

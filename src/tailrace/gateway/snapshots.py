@@ -214,7 +214,12 @@ class Snapshots:
         if version is not None:
             version.users -= 1
             if not version.users:
-                self._memory.drop(version.rows.values())
+                self._forget_stretches(self._memory.drop(version.rows.values()))
+
+    def _forget_stretches(self, serials: set[int]) -> None:
+        """Of chunks that no version has: nobody will ask for them again."""
+        for outlet in self._stretches.drop(serials.__contains__) if serials else ():
+            outlet.wake()
 
     def _become(self, snapshot: _Snapshot, version: _Version | None) -> None:
         before, snapshot.current = snapshot.current, version

@@ -14,7 +14,7 @@ import trio
 
 from tailrace.http.answers import Answer, json_answer, refusal_answer, send_answer
 from tailrace.http.head import Head, NoRequest, read_head
-from tailrace.http.refusal import INTERNAL, NOT_FOUND, Refused
+from tailrace.http.refusal import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, Refused
 
 Route = Callable[[Head], Answer | Awaitable[Answer]]
 Routes = Mapping[str, Route]
@@ -48,7 +48,10 @@ def readyz(readiness: Callable[[], Readiness]) -> Route:
 
 
 async def answer_for(head: Head, routes: Routes) -> Answer:
-    """What the route at the head's path answers; 404 for another path, 500 for a route that fails."""
+    """What the route at the head's path answers; 404 for another path, 405 for a method that asks for something to be
+    done, 500 for a route that fails."""
+    if not head.reads:
+        return refusal_answer(METHOD_NOT_ALLOWED)
     route = routes.get(head.path)
     if route is None:
         return refusal_answer(NOT_FOUND)

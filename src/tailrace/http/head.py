@@ -1,8 +1,8 @@
 """One request head off a stream, within a bound and a deadline, and the stream handed on afterwards.
 
 Rules: at most `HEAD_LIMIT_BYTES` are ever read, so that a stranger costs that much and `handshake_timeout`, no more;
-a head that is wrong is a named refusal, a client that says nothing gets nothing (`NoRequest`). Only GET and HEAD are
-known. Parsing is h11's, but for the usual head. What was read behind the head is kept. Left out: request bodies.
+a head that is wrong is a named refusal, a client that says nothing gets nothing (`NoRequest`). Parsing is h11's, but
+for the usual head. What was read behind the head is kept. Left out: request bodies, and what a method means to a path.
 """
 
 import math
@@ -13,7 +13,7 @@ import h11
 import msgspec
 import trio
 
-from tailrace.http.refusal import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, METHOD_NOT_ALLOWED, Refused
+from tailrace.http.refusal import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, Refused
 
 # nginx takes 4 x 8 KiB, Node 16 KiB. A token of 8 KiB beside a browser's usual 2 KiB of cookies fits.
 HEAD_LIMIT_BYTES = 16 * 1024
@@ -48,6 +48,11 @@ class Head(msgspec.Struct, frozen=True):
     raw: bytes
     behind: bytes
 
+    @property
+    def reads(self) -> bool:
+        """It asks to be told something, and for nothing to be done."""
+        return self.method in ("GET", "HEAD")
+
     def values(self, name: bytes) -> list[str]:
         """Every value of the header, in order; `name` in lower case. Bytes above 127 come as Latin-1 (RFC 9110 5.5)."""
         return [value.decode("latin-1") for key, value in self.headers if key == name]
@@ -65,8 +70,8 @@ class Head(msgspec.Struct, frozen=True):
 async def read_head(stream: trio.abc.ReceiveStream, timeout: float | None, limit: int = HEAD_LIMIT_BYTES) -> Head:
     """Read one request head; `timeout` seconds for all of it (None: no end), `limit` bytes with what comes behind it.
 
-    Raises Refused (MALFORMED, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, HTTP_VERSION) for a head to be answered, NoRequest
-    when the client left, or said too little in time.
+    Raises Refused (MALFORMED, HEAD_TOO_LARGE, HTTP_VERSION) for a head to be answered, NoRequest when the client left,
+    or said too little in time.
     """
     with trio.move_on_after(math.inf if timeout is None else timeout):
         try:
@@ -123,8 +128,6 @@ def _known(request: h11.Request, raw: bytes, behind: bytes) -> Head:
     method, version = request.method.decode("ascii"), request.http_version.decode("ascii")
     if not version.startswith("1."):
         raise Refused(HTTP_VERSION)
-    if method not in ("GET", "HEAD"):
-        raise Refused(METHOD_NOT_ALLOWED)
     target = origin_form(request.target.decode("ascii"))
     path = target.partition("?")[0]
     return Head(method, target, path, version, tuple(request.headers), raw, behind)

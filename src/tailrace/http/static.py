@@ -24,7 +24,7 @@ class StaticFiles:
 
     def answer(self, head: Head) -> Answer | None:
         """The file at the head's path, 304 when the client has it (RFC 9110 13.1.2), None when there is none."""
-        found = self._answers.get(head.path)
+        found = self._answers.get(head.path) if head.reads else None
         if found is not None and _has(head, found):
             return Answer(304, b"", found.content_type, found.headers)
         return found
