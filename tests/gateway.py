@@ -440,7 +440,9 @@ async def process(folder: Path, kafka: Broker | str, *options: str) -> AsyncIter
     found = Process(running, log)
     try:
         await until(lambda: "listening" in found.log or running.poll() is not None, "the gateway's start")
-        (listening,) = [json.loads(line) for line in found.log.splitlines() if '"listening"' in line]
+        told = [json.loads(line) for line in found.log.splitlines() if '"listening"' in line]
+        assert told, f"it did not begin: {log.read_text()}"
+        (listening,) = told
         found.public, found.admin = re.sub("^https?://", "", listening["address"]), listening["admin"]
         yield found
     finally:

@@ -6,14 +6,18 @@ soak`.
 """
 
 import re
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from tests.attacks import ATTACKS, LIMITS, SCANNED
-from tests.gateway import Gateway, Process, process, running, until
+from tests.certificates import Authority
+from tests.gateway import Addressed, Gateway, Process, process, running, until
 from tests.kafka_broker import Broker
+from websockets.trio.client import connect
 
 DEPTH = 200_000
 ROUNDS = 10
@@ -41,17 +45,69 @@ def left_over(gateway: Gateway) -> list[int]:
     return [seen.connections, seen.subscriptions, seen.backlog_bytes, gateway.door._inside]
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-async def test_a_neighbour_is_served(attacked: Gateway, kafka: Broker, scanned: str, name: str) -> None:
+async def serve_beside(gateway: Gateway, at: Addressed, kafka: Broker, scanned: str, name: str) -> None:
+    """A client and an attack, both at this address of the gateway."""
     topic = kafka.topic()
-    async with attacked.client() as good, trio.open_nursery() as nursery:
+    async with at.client() as good, trio.open_nursery() as nursery:
         await good.subscribe(topic)
-        nursery.start_soon(ATTACKS[name], attacked, scanned, 1)
+        nursery.start_soon(ATTACKS[name], at, scanned, 1)
         for offset in range(ROUNDS):
             kafka.produce(topic, [b"%d" % offset])
             await good.expect("record", offset=offset)
             assert (await good.ask("ping", id=2))["type"] == "pong"
-    await until(lambda: left_over(attacked) == [0, 0, 0, 0], f"nothing to be left over, not {left_over(attacked)}")
+    await until(lambda: left_over(gateway) == [0, 0, 0, 0], f"nothing to be left over, not {left_over(gateway)}")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_a_neighbour_is_served(attacked: Gateway, kafka: Broker, scanned: str, name: str) -> None:
+    await serve_beside(attacked, attacked, kafka, scanned, name)
+
+
+class Sealed(trio.abc.Stream):
+    """TLS over a socket, with what an attack does to a bare one."""
+
+    def __init__(self, bare: trio.SocketStream, context: ssl.SSLContext) -> None:
+        self._bare = bare
+        self.tls = trio.SSLStream(bare, context, server_hostname="127.0.0.1", https_compatible=True)
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        self._bare.setsockopt(level, option, value)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.tls.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.tls.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.tls.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.tls.aclose()
+
+
+class OverTls(Addressed):
+    """A gateway as those find it who speak TLS to it."""
+
+    def __init__(self, gateway: Gateway, context: ssl.SSLContext) -> None:
+        self.public, self.admin, self._context = gateway.public, gateway.admin, context
+
+    def connect(self, path: str = "/ws", **options: Any) -> connect:
+        options = {"compression": None, "ping_interval": None, "proxy": None, "ssl": self._context} | options
+        return connect(f"wss://{self.public}{path}", **options)
+
+    async def socket(self, buffer_bytes: int | None = None, admin: bool = False) -> Any:
+        sealed = Sealed(await super().socket(buffer_bytes, admin), self._context)
+        await sealed.tls.do_handshake()
+        return sealed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - {"never reads"}))  # which fills a bare socket itself
+async def test_a_neighbour_is_served_over_tls(tmp_path: Path, kafka: Broker, scanned: str, name: str) -> None:
+    authority = Authority(tmp_path)
+    async with running(kafka, limits=LIMITS, listen=authority.listen()) as gateway:
+        await serve_beside(gateway, OverTls(gateway, authority.client()), kafka, scanned, name)
 
 
 async def test_values_nested_without_end(attacked: Gateway, kafka: Broker) -> None:
