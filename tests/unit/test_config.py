@@ -166,7 +166,7 @@ def test_set(assignment: str, key: str, value: object) -> None:
             "[[rules]]\ntopics=['a']\nalow=[]\nallow=[]",
             "rules[0].alow ({}:1): unknown key, did you mean rules[0].allow?",
         ),
-        ("[[rules]]\ntopics=['a']\nallow=['read']", "rules[0].allow ({}:1): invalid enum value"),
+        ("[[rules]]\ntopics=['a']\nallow=['read']", 'rules[0].allow ({}:1): "read" is not one of publish, subscribe'),
         ("[log]\nlevel = \n", "{}:2: not TOML: Invalid value"),
     ],
 )

@@ -52,7 +52,9 @@ def parser() -> ArgumentParser:
 
     config = _command(commands, "config", "look at the configuration", None)
     looks = config.add_subparsers(metavar="check|show", required=True)
-    options.add_serve(_command(looks, "check", "2 and a line for each fault", _lazily("config", "check")))
+    options.add_serve(
+        _command(looks, "check", "exit with 2 and a line for each fault, or with 0", _lazily("config", "check"))
+    )
     options.add_serve(_command(looks, "show", "print it, secrets masked", _lazily("config", "show")))
 
     tail = _command(commands, "tail", "print a topic's records, one JSON a line", _lazily("tail", "run"))

@@ -135,10 +135,18 @@ def _bare(type_: inspect.Type) -> inspect.Type:
 
 
 def _phrase(written: object, message: str, types: list[inspect.Type]) -> str:
-    literals = [str(value) for type_ in types if isinstance(type_, inspect.LiteralType) for value in type_.values]
+    literals = _literals(types)
     if literals and isinstance(written, str):
         return f'"{written}" is not one of {", ".join(literals)}'
+    items = _literals([type_.item_type for type_ in types if isinstance(type_, inspect.VarTupleType)])
+    odd = [each for each in written if each not in items] if items and isinstance(written, list) else []
+    if odd and isinstance(odd[0], str):
+        return f'"{odd[0]}" is not one of {", ".join(items)}'
     if isinstance(written, str) and message.startswith("Expected `") and ">" in message:
         return f'"{written}" must be more than zero'
     message = message.replace("`", "").replace(" | null", " or false")
     return message[:1].lower() + message[1:]
+
+
+def _literals(types: list[inspect.Type]) -> list[str]:
+    return [str(value) for type_ in types if isinstance(type_, inspect.LiteralType) for value in type_.values]
