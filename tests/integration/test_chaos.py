@@ -3,7 +3,7 @@
 While a producer writes on, plain and in transactions, the broker is killed and hangs, gateways are killed and hang, a
 partition is added, and clients are cut off in the middle of a frame or are gone without a word. Our own clients, for
 the terminal and for JavaScript, are among them. In the end every client has, of every partition, exactly what Kafka's
-own log has, in its order. TAILRACE_CHAOS_SECONDS makes it longer (`make soak`: ten minutes).
+own log has, in its order. CHAOS_SECONDS makes it longer (`make soak`: ten minutes).
 """
 
 import contextlib
@@ -229,8 +229,8 @@ async def test_nothing_is_lost(own_kafka: Broker, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_soak(own_kafka: Broker, tmp_path: Path) -> None:
-    """TAILRACE_CHAOS_SECONDS: how long; 600 by default."""
-    seconds = float(os.environ.get("TAILRACE_CHAOS_SECONDS", "600"))
+    """CHAOS_SECONDS: how long; 600 by default."""
+    seconds = float(os.environ.get("CHAOS_SECONDS", "600"))
     async with chaos(own_kafka, tmp_path, pace=2000) as run:
         for client in [multiplexed] * 6 + [stream, stream, cut_off, cut_off]:
             run.follow(client)
