@@ -388,6 +388,7 @@ async def test_a_topic_made_anew_before_the_answer(
         await scan(*arguments)
 
     monkeypatch.setattr(scanning, "scan", first_never_ends)
+    monkeypatch.setattr(topics, "BUILD_SECONDS", 60.0)  # the answer waits until the watch has seen it
     async with gateway.client() as client:
         await client.send(type="subscribe", id=1, topic=topic, **{"from": "snapshot"})
         await until(lambda: gateway.topics.snapshots.statistics().building, "the first scan")
@@ -400,8 +401,19 @@ async def test_a_topic_made_anew_before_the_answer(
         await client.expect("record", value=4)
 
 
-async def test_a_topic_made_anew_while_its_snapshot_is_built(kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seen_first_by", ["the watch", "the scan"])
+async def test_a_topic_made_anew_while_its_snapshot_is_built(
+    kafka: Broker, monkeypatch: pytest.MonkeyPatch, seen_first_by: str
+) -> None:
     monkeypatch.setattr(topics, "BUILD_SECONDS", 0.0)
+    made_anew, scan = trio.Event(), scanning.scan
+
+    async def begun_late(*arguments: Any) -> None:
+        await made_anew.wait()
+        await scan(*arguments)
+
+    if seen_first_by == "the scan":
+        monkeypatch.setattr(scanning, "scan", begun_late)
     writer = Writer(kafka)
     writer.write(changes(50, 500, seed=6))
     async with running(kafka, catchup=Catchup(bytes_per_second=10)) as gateway, gateway.client() as client:
@@ -409,6 +421,7 @@ async def test_a_topic_made_anew_while_its_snapshot_is_built(kafka: Broker, monk
         kafka.delete(writer.topic)
         kafka.topic(1, writer.topic, **COMPACTED)
         kafka.produce(writer.topic, [("a", "1"), ("a", "2")], 0)
+        made_anew.set()
         while (message := await client.receive())["type"] != "gap":
             found.take(message)
         assert (message["reason"], message["next"]) == ("topic_recreated", 0)

@@ -23,6 +23,7 @@ from tailrace.gateway import scanning
 from tailrace.gateway.blocks import Gone, Source
 from tailrace.gateway.snapshots import (
     AGAIN_SECONDS,
+    CUT_SECONDS,
     KEEP_SECONDS,
     REFUSE_SECONDS,
     Lease,
@@ -441,9 +442,29 @@ async def test_a_log_that_lost_records_is_begun_anew(log: Log) -> None:
         assert await read(ask(snapshots, log)) == [0]
         assert log.scanned == [(0, 3), (0, 1)]
         assert await read(kept) == [0, 1, 2], "who had the other one keeps it"
-        log.errors = [Truncated("t/0 ends at 0")]
-        log.write(b"y")
+
+
+async def test_a_log_that_ends_too_early_is_left_to_the_watch_for_a_while(log: Log, autojump_clock: MockClock) -> None:
+    log.write(b"a", b"b", b"c")
+    log.errors = [Truncated("t/0 ends at 0")] * 100
+    async with running() as snapshots:
+        ended_by_the_watch = ask(snapshots, log)
+        await trio.sleep(CUT_SECONDS / 2)
+        assert ended_by_the_watch.waits, "the verdict is not ours"
+        ended_by_the_watch.release()
+        log.errors = []
+        assert await read(ask(snapshots, log)) == [0, 1, 2], "whoever comes then finds it right"
+
+
+async def test_a_log_that_goes_on_ending_too_early_is_told_in_the_end(log: Log, autojump_clock: MockClock) -> None:
+    log.write(b"a")
+    log.errors = [Truncated("t/0 ends at 0")] * 100
+    async with running() as snapshots:
+        begun = trio.current_time()
         assert "lost records" in await too_large(ask(snapshots, log))
+        assert trio.current_time() - begun == pytest.approx(CUT_SECONDS)
+        log.errors = []
+        log.write(b"y")
         assert await read(ask(snapshots, log)) == [0, 1]
 
 

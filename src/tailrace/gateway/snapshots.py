@@ -31,6 +31,9 @@ STRETCH_SHARE = 4  # of the memory: for chunks in the core's form, which last as
 KEEP_SECONDS = 60.0  # unused
 REFUSE_SECONDS = 60.0  # after one was too large: who asks again and again does not read the log each time
 AGAIN_SECONDS = 1.0  # after Kafka could not be read
+# A log that ends too early is a topic made anew or one that lost records: `tending` finds out which within seconds, and
+# tells those who wait by a `gap`, as it tells everybody. Who still waits after this long is told by us.
+CUT_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +64,17 @@ class _Version:
 class _Snapshot:
     """Of one topic in one format."""
 
-    __slots__ = ("current", "format", "idle_since", "leases", "refused_until", "scope", "source", "troubled")
+    __slots__ = (
+        "current",
+        "cut_since",
+        "format",
+        "idle_since",
+        "leases",
+        "refused_until",
+        "scope",
+        "source",
+        "troubled",
+    )
 
     def __init__(self, source: Source, format: int) -> None:
         self.source = source
@@ -70,6 +83,7 @@ class _Snapshot:
         self.leases: set[Lease] = set()
         self.scope: trio.CancelScope | None = None  # of the task that builds it
         self.refused_until = 0.0
+        self.cut_since: float | None = None  # the log ends too early, as of the first try to build
         self.troubled = False  # Kafka could not be read when it was last tried
         self.idle_since = 0.0
 
@@ -246,7 +260,7 @@ class Snapshots:
     def _start(self, snapshot: _Snapshot) -> None:
         """See to it that somebody builds what is waited for."""
         if self._nursery is not None and snapshot.scope is None and snapshot.waiting:
-            snapshot.scope = trio.CancelScope()
+            snapshot.scope, snapshot.cut_since = trio.CancelScope(), None
             self._nursery.start_soon(self._build, snapshot, snapshot.scope)
 
     async def _build(self, snapshot: _Snapshot, scope: trio.CancelScope) -> None:
@@ -267,6 +281,8 @@ class Snapshots:
         except (KafkaUnavailable, UnknownTopic) as error:
             self._note(snapshot, str(error))
             return AGAIN_SECONDS
+        except Truncated as error:
+            return self._cut(snapshot, error, trio.current_time())
         except Exception as error:  # noqa: BLE001  costs those who wait for it, not the gateway
             self._fail(snapshot, error)
         else:
@@ -277,13 +293,22 @@ class Snapshots:
                     lease.answer(version)
         return 0.0
 
+    def _cut(self, snapshot: _Snapshot, error: Truncated, now: float) -> float:
+        """What was read may be of another log. Seconds until it is tried again."""
+        self._become(snapshot, None)
+        if snapshot.cut_since is None:
+            snapshot.cut_since = now
+        if now - snapshot.cut_since < CUT_SECONDS:
+            return AGAIN_SECONDS
+        self._fail(snapshot, error)
+        return 0.0
+
     def _fail(self, snapshot: _Snapshot, error: Exception) -> None:
         """Nobody who waits for it gets it."""
         if isinstance(error, Exceeded):
             snapshot.refused_until = trio.current_time() + REFUSE_SECONDS
             told = self._too_large()
         elif isinstance(error, Truncated):
-            self._become(snapshot, None)
             told = CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, f"the log lost records meanwhile: {error}")
         else:
             _log.error("a snapshot failed, by a fault of ours", topic=snapshot.source.name, exc_info=error)
