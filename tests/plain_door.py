@@ -114,6 +114,9 @@ class PlainKafka:
     async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
         return (await self.listed(name, partitions, Listing.ENDS))[0]
 
+    async def beginnings(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        return (await self.listed(name, partitions, Listing.BEGINNINGS))[0]
+
     async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
         await self.asked("list")
         if name not in self.ends_of:

@@ -1,4 +1,5 @@
-"""The clock of a subscription's place: told every ten seconds where it moved without a record.
+"""The clock of a subscription's place, told every ten seconds where it moved without a record; and what is told when a
+topic is made anew between two questions.
 
 What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
 """
@@ -13,7 +14,9 @@ from tests.gateway import Raw
 from tests.plain_door import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.gateway.tending import PLACE_SECONDS, Tending
+from tailrace.gateway.tending import PLACE_SECONDS, WATCH_SECONDS, Tending
+from tailrace.kafka.batch import Batch, Fault
+from tailrace.kafka.topic import Change, TopicDescription
 
 Message = dict[str, Any]
 
@@ -83,3 +86,25 @@ async def test_whoever_wants_all_is_told_by_the_records(mock_clock: MockClock) -
             await place.produce("orders", b"1", partition=1)
             await look(mock_clock)
             assert [message["type"] for message in await told(place, raw)] == ["record"]
+
+
+async def test_a_topic_made_anew_right_behind_a_look(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look still sees the old one, the fetch that fails and the listing are the new one's: no log was truncated."""
+    async with tended("", 3) as (place, raw):
+        ask, new = place.kafka.changes, TopicDescription("orders", "another-id", (0,), False)
+
+        async def changes(known: list[TopicDescription]) -> list[Change]:
+            if place.topics.held[0].lost:
+                return [Change(each, new) for each in known if each.topic_id != new.topic_id]
+            found = await ask(known)
+            place.kafka.ends_of["orders"] = [1]
+            fault = Fault("orders", 0, "_AUTO_OFFSET_RESET", "out of range")
+            place.topics.arrived(Batch(faults=[fault], generation=dict(place.kafka.assigned)))
+            return found
+
+        monkeypatch.setattr(place.kafka, "changes", changes)
+        for _ in range(2):
+            mock_clock.jump(WATCH_SECONDS)
+            await wait_all_tasks_blocked()
+        gap = await raw.message()
+        assert (gap["type"], gap["reason"], gap["from"], gap["next"]) == ("gap", "topic_recreated", 3, 0)

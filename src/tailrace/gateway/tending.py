@@ -119,9 +119,15 @@ class Tending:
         self._rebase(held, after, beginnings, lambda positions: recreated(positions, beginnings, after.topic_id or ""))
 
     async def _lost(self, held: Held) -> None:
-        """Offsets that were to be read next are gone: `retention`, or a log that was `truncated`."""
+        """Offsets that were to be read next are gone: `retention`, or a log that was `truncated`.
+
+        A topic made anew between the look and the listing would be judged by another log: its id is looked at behind
+        the listing once more, and what has changed meanwhile is the next look's.
+        """
         name, partitions = held.open.name, held.description.partitions
         beginnings, ends = await self._topics.cluster.listed(name, partitions, Listing.BEGINNINGS, Listing.HIGH_ENDS)
+        if await self._topics.cluster.changes([held.description]):
+            return
         _, positions = within(held.open.positions, beginnings, ends)
         self._rebase(held, held.description, positions, lambda own: within(own, beginnings, ends))
 
