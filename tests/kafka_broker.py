@@ -22,12 +22,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     NewPartitions,
     NewTopic,
     OffsetSpec,
@@ -191,7 +194,8 @@ class Broker:
         self._wait_for(lambda: not self.describe(topic), f"the end of {topic}")
 
     def deny(self, topic: str, operation: AclOperation) -> None:
-        """Forbids `USER` (on `sasl_bootstrap`) one operation on a topic; the others stay allowed."""
+        """Forbids `USER` (on `sasl_bootstrap`) one operation on a topic; the others stay allowed. In force on return:
+        the controller has written it when it answers, and the broker was measured to act on it up to 30 ms later."""
         acls = [
             AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, user, "*", each, permission)
             for user, each, permission in (
@@ -200,6 +204,8 @@ class Broker:
             )
         ]
         self._done(self._admin.create_acls(acls))
+        user = AdminClient(self.credentials(), logger=_Silent())
+        self._wait_for(lambda: operation not in _allowed(user, topic), f"the refusal of {operation.name} on {topic}")
 
     def credentials(self, password: str = PASSWORD) -> dict[str, str]:
         """librdkafka's settings for `USER` on the listener that asks for credentials."""
@@ -210,6 +216,20 @@ class Broker:
             "sasl.username": USER,
             "sasl.password": password,
         }
+
+    def configure(self, topic: str, **config: str) -> None:
+        """Changes settings of a topic, named as `topic` has them. In force on return, as with `deny`."""
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        self._done(self._admin.incremental_alter_configs([resource]))
+        self._wait_for(lambda: settings.items() <= self._config(topic).items(), f"{settings} of {topic}")
+
+    def _config(self, topic: str) -> dict[str, str]:
+        [found] = self._admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return {name: entry.value for name, entry in found.result(_REQUEST_SECONDS).items()}
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Moves the beginning of partitions, as retention would."""
@@ -371,6 +391,19 @@ def _fields(record: Record) -> dict[str, Any]:
         return dict(record)
     key, value = record if isinstance(record, tuple) else (None, record)
     return {"key": key, "value": value}
+
+
+def _allowed(user: AdminClient, topic: str) -> set[AclOperation]:
+    """What these credentials may do with a topic; nothing when they may not even see it."""
+    asked = user.describe_topics(
+        TopicCollection([topic]), include_authorized_operations=True, request_timeout=_REQUEST_SECONDS
+    )
+    try:
+        return set(asked[topic].result().authorized_operations)
+    except KafkaException as refused:
+        if refused.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return set()
+        raise
 
 
 def _answers(bootstrap: str) -> bool:

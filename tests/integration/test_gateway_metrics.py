@@ -158,6 +158,7 @@ async def test_the_gateways_own_statistics(kafka: Broker) -> None:
     async with running(kafka, topics={"topic-*": Topic()}) as gateway, gateway.client() as client:
         await client.subscribe(topic)
         await client.subscribe(topic, 2)
+        await gateway.until_ready()  # asked by a client of its own
         seen = gateway.parts.statistics()
         assert (seen.connections, seen.subscriptions, seen.topics) == (1, 2, 1)
         assert seen.tail_bytes <= seen.tail_limit

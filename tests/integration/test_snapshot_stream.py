@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import trio
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from tests.gateway import JSON, MSGPACK, Client, Gateway, running, until
+from tests.gateway import DEADLINE_SECONDS, JSON, MSGPACK, Client, Gateway, running, until
 from tests.kafka_broker import Broker
 
 from tailrace.config import Catchup, Topic
 from tailrace.gateway import scanning, topics
+from tailrace.gateway.snapshots import Lease
 
 COMPACTED = {"cleanup_policy": "compact"}
+MADE_ANEW = "topic was deleted and created again"  # in the log, once it has been seen
 Log = list[tuple[str, str | None]]
 
 
@@ -107,8 +108,8 @@ class Writer:
     def write(self, records: Log) -> None:
         for key, value in records:
             partition = int(key[1:]) % len(self.logs)
+            self.logs[partition].append((key, value))  # first: a client may have it before this thread goes on
             self.producer.produce(self.topic, value, key, partition)
-            self.logs[partition].append((key, value))
         assert self.producer.flush(30) == 0
         self.ends = {partition: len(log) for partition, log in enumerate(self.logs)}
 
@@ -275,21 +276,13 @@ async def refusal(gateway: Gateway, topic: str, code: str) -> str:
     return str(error["message"])
 
 
-def make_compacted(kafka: Broker, topic: str) -> None:
-    policy = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[policy])
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(15)
-
-
 async def test_a_topic_that_is_not_compacted(kafka: Broker, gateway: Gateway) -> None:
     topic = kafka.topic()
     kafka.produce(topic, [("a", "1")], 0)
     assert "not compacted" in await refusal(gateway, topic, "snapshot_unavailable")
     async with gateway.client() as client, gateway.client() as other:
         await other.subscribe(topic)  # it stays open
-        make_compacted(kafka, topic)
+        kafka.configure(topic, **COMPACTED)
         found = await until_live(client, await begin(client, topic))
         assert found.values == {"a": 1}
 
@@ -381,14 +374,22 @@ async def test_a_topic_made_anew_before_the_answer(
     topic = kafka.topic(1, **COMPACTED)
     kafka.produce(topic, [("a", "1"), ("b", "2")], 0)
     scan, scans = scanning.scan, itertools.count()
+    until_built = topics.Topics._until_built
 
     async def first_never_ends(*arguments: Any) -> None:
         if not next(scans):
             await trio.sleep_forever()
         await scan(*arguments)
 
+    async def until_seen(self: topics.Topics, lease: Lease) -> None:
+        """In place of the 4 s after which an answer looks whether it is still the same topic."""
+        if gateway.logged(MADE_ANEW):
+            await until_built(self, lease)
+        await until(lambda: gateway.logged(MADE_ANEW), "it to be seen")
+
     monkeypatch.setattr(scanning, "scan", first_never_ends)
-    monkeypatch.setattr(topics, "BUILD_SECONDS", 60.0)  # the answer waits until the watch has seen it
+    monkeypatch.setattr(topics.Topics, "_until_built", until_seen)
+    monkeypatch.setattr(topics, "START_SECONDS", DEADLINE_SECONDS)
     async with gateway.client() as client:
         await client.send(type="subscribe", id=1, topic=topic, **{"from": "snapshot"})
         await until(lambda: gateway.topics.snapshots.statistics().building, "the first scan")
