@@ -224,8 +224,9 @@ class Addressed:
     admin: str
 
     def connect(self, path: str = "/ws", **options: Any) -> connect:
-        """The `websockets` client, without its own keep-alive."""
-        options = {"compression": None, "ping_interval": None, "proxy": None, "max_size": None} | options
+        """The `websockets` client, without its own keep-alive, and with more patience than its 10 s for a handshake."""
+        waits = {"ping_interval": None, "open_timeout": DEADLINE_SECONDS}
+        options = waits | {"compression": None, "proxy": None, "max_size": None} | options
         return connect(f"ws://{self.public}{path}", **options)
 
     @contextlib.asynccontextmanager

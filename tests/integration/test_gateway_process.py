@@ -17,7 +17,7 @@ async def test_a_drain(kafka: Broker, tmp_path: Path, number: signal.Signals) ->
     """Everyone is told when to come back, at a time of his own; then it exits with 0."""
     topic = kafka.topic()
     async with (
-        process(tmp_path, kafka, "--set", "shutdown.timeout=5s") as gateway,
+        process(tmp_path, kafka, "--set", "shutdown.timeout=30s") as gateway,
         contextlib.AsyncExitStack() as stack,
     ):
         clients = [await stack.enter_async_context(gateway.client(each)) for each in [JSON, MSGPACK] * 10]
@@ -37,7 +37,7 @@ async def test_a_drain(kafka: Broker, tmp_path: Path, number: signal.Signals) ->
         for client in [*clients, stream]:
             await client.expect("position")
             closing = await client.expect("closing", code=4000, reason="shutdown")
-            assert 0 <= closing["retry_after_ms"] <= 5000
+            assert 0 <= closing["retry_after_ms"] <= 30_000
             pauses.add(closing["retry_after_ms"])
             assert await client.closed() == (4000, "shutdown")
         assert len(pauses) > 10

@@ -6,10 +6,11 @@ import pytest
 from tests.gateway import masked, running, until
 from tests.kafka_broker import Broker
 
-from tailrace.config import Tail
+from tailrace.config import Limits, Tail
 
 SIZE = 900_000  # what a producer sends at most, less its overhead
 COUNT = 40
+FOR_EVER = Limits(ping_interval=None, write_timeout=None)  # who does not read answers no ping, and is not to end
 
 
 @pytest.mark.parametrize("path", ["/ws", "/topics/{topic}", "/topics/{topic}?format=value"])
@@ -18,7 +19,7 @@ async def test_one_does_not_read(kafka: Broker, path: str) -> None:
     topic = kafka.topic()
     bound = 8_000_000
     async with (
-        running(kafka, tail=Tail(max_bytes=bound)) as gateway,
+        running(kafka, tail=Tail(max_bytes=bound), limits=FOR_EVER) as gateway,
         gateway.raw(path.format(topic=topic), buffer_bytes=4096) as raw,
     ):
         stalled = await gateway.only()
@@ -42,7 +43,11 @@ async def test_many_do_not_read(kafka: Broker) -> None:
     """They share the tail: fifty cost no more of it than one, and each no more than what is left of a frame."""
     topic = kafka.topic()
     size = 100_000
-    async with running(kafka) as gateway, gateway.client() as other, contextlib.AsyncExitStack() as stack:
+    async with (
+        running(kafka, limits=FOR_EVER) as gateway,
+        gateway.client() as other,
+        contextlib.AsyncExitStack() as stack,
+    ):
         for _ in range(50):
             await stack.enter_async_context(gateway.raw(f"/topics/{topic}?format=value", buffer_bytes=4096))
         await other.subscribe(topic)

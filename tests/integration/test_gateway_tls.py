@@ -49,7 +49,8 @@ def other(tmp_path: Path) -> Authority:
 @contextlib.asynccontextmanager
 async def client(public: str, context: ssl.SSLContext, path: str = "/ws") -> AsyncIterator[Client]:
     url = f"wss://{public}{path}"
-    async with connect(url, ssl=context, compression=None, ping_interval=None, proxy=None, max_size=None) as connection:
+    waits = {"ping_interval": None, "open_timeout": DEADLINE_SECONDS}
+    async with connect(url, ssl=context, compression=None, proxy=None, max_size=None, **waits) as connection:
         client = Client(connection)
         if path == "/ws":
             await client.expect("welcome")

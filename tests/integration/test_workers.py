@@ -175,7 +175,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_one_drain(kafka: Broker, tmp_path: Path, number: signal.Signals) -> None:
     topic = kafka.topic()
-    async with fleet(tmp_path, kafka, "--set", "shutdown.timeout=5s") as gateway, both_sides(gateway) as clients:
+    async with fleet(tmp_path, kafka, "--set", "shutdown.timeout=30s") as gateway, both_sides(gateway) as clients:
         for client in clients[1] + clients[2]:
             await client.subscribe(topic)
         kafka.produce(topic, ["1"])
