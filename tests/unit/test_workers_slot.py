@@ -228,3 +228,28 @@ async def test_a_new_configuration_is_for_this_worker_and_the_next(autojump_cloc
         await trio.sleep(1.0)
         nursery.cancel_scope.cancel()
     assert given == [(Start, "info"), (Again, "debug"), (Start, "debug")]
+
+
+async def test_what_is_read_again_while_a_worker_is_born_reaches_it(autojump_clock: MockClock) -> None:
+    """It was started with what there was, and could not be told before it listened."""
+    born, go = trio.Event(), trio.Event()
+    levels: list[str] = []
+
+    async def be_born(worker: FakeProcess) -> None:
+        levels.append((await worker.channel.receive()).config.log.level)
+        born.set()
+        await go.wait()
+        await worker.channel.send(Listening())
+        while (message := await worker.channel.receive()) is not None:
+            if isinstance(message, Again):
+                levels.append(message.config.log.level)
+                nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(10.0):
+        async with trio.open_nursery() as nursery:
+            place = Place(nursery, be_born)
+            nursery.start_soon(place.slot.run)
+            await born.wait()
+            await place.slot.renew(Config(log=Log(level="debug")))
+            go.set()
+    assert levels == ["info", "debug"]

@@ -77,7 +77,8 @@ class Slot:
         self.signal(signal.SIGTERM)
 
     async def renew(self, config: Config) -> None:
-        """This is the configuration from now on: of the worker that listens, and of those that follow."""
+        """This is the configuration from now on: of the worker that listens, of one that is about to, and of those that
+        follow."""
         self.config = config
         if self._channel is not None and self._told is not None:
             await self._channel.send(Again(config))
@@ -121,7 +122,7 @@ class Slot:
         self._channel = Channel(self._process.stream, FromWorker)
         try:
             async with trio.open_nursery() as life:
-                life.start_soon(self._listen, self._channel, self._process.pid)
+                life.start_soon(self._listen, self._channel, self._process.pid, start.config)
                 life.start_soon(self._look, self._channel, self._process, start)
                 life.start_soon(self._grow_up)
                 ended = await self._process.wait()
@@ -131,13 +132,15 @@ class Slot:
             self._forget()
         return ended
 
-    async def _listen(self, channel: Channel[FromWorker], pid: int) -> None:
+    async def _listen(self, channel: Channel[FromWorker], pid: int, told: Config) -> None:
         while (message := await channel.receive()) is not None:
             match message:
                 case Listening():
                     self._told = {"ready": False, "reason": "not asked yet"}
                     self.listening.set()
                     _log.info("worker listens", worker=self.number, pid=pid)
+                    if self.config is not told:  # read again while it was being born
+                        await channel.send(Again(self.config))
                 case Told(id=number):
                     if (question := self._questions.pop(number, None)) is not None:
                         question.answered(Answer(message.status, message.body, message.content_type))
