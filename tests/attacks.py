@@ -16,7 +16,7 @@ from tests.gateway import Addressed, Raw, handshake, masked
 from tailrace.config import Limits
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING = 0x0, 0x1, 0x2, 0x8, 0x9
-LIMITS = Limits(handshake_timeout=1.0, commands_per_second=None, frames_per_second=None)
+LIMITS = Limits(handshake_timeout=3.0, commands_per_second=None, frames_per_second=None)
 SCANNED = 5_000  # records of the topic
 HELLO = handshake("/ws")
 

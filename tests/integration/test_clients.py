@@ -21,6 +21,7 @@ from tests.node import CLIENT, node
 PARTITIONS = 3
 BATCH = 100  # records, then a pause: some 2,000/s
 PAUSE_SECONDS = 0.05
+AHEAD = 20_000  # 10 s
 ROUND = 300  # records that each client must have had of a gateway before its end
 ENDINGS = (signal.SIGKILL, signal.SIGTERM)
 DRAIN = "1s"
@@ -89,15 +90,18 @@ async def followers(folder: Path, address: str, topic: str) -> AsyncIterator[Seq
 
 
 class Writer:
-    """Writes to every partition in turn until it is stopped. ends: how many records each has."""
+    """Writes to every partition in turn until it is stopped. ends: how many records each has. It waits for the last of
+    those who follow once that one is more than `AHEAD` behind, or a slow machine would have to read for minutes what
+    was written while it started a gateway."""
 
     def __init__(self, kafka: Broker, topic: str) -> None:
         self._kafka, self._topic = kafka, topic
         self.ends = dict.fromkeys(range(PARTITIONS), 0)
         self.stopped = False
 
-    async def run(self) -> None:
+    async def run(self, clients: Sequence[Follower]) -> None:
         for partition in itertools.cycle(range(PARTITIONS)):
+            await until(lambda: self.stopped or self.count - min(each.count for each in clients) <= AHEAD, "the last")
             if self.stopped:
                 return
             values = [f'{{"n":{number}}}' for number in range(BATCH)]
@@ -142,7 +146,7 @@ async def test_every_offset_once_while_the_gateway_is_killed(kafka: Broker, tmp_
     writer = Writer(kafka, topic)
     async with followers(tmp_path, f"127.0.0.1:{port}", topic) as clients:
         async with trio.open_nursery() as writing:
-            writing.start_soon(writer.run)
+            writing.start_soon(writer.run, clients)
             await _come_and_go(tmp_path, kafka, port, clients, rounds)
             writer.stopped = True
         async with gateway_at(tmp_path / "last", kafka, port):
