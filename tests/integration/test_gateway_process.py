@@ -61,6 +61,19 @@ async def test_not_ready_while_draining(kafka: Broker, tmp_path: Path) -> None:
         assert await gateway.wait() == 0
 
 
+async def test_a_drain_that_is_asked_for_again(kafka: Broker, tmp_path: Path) -> None:
+    """It takes its time, says how it ended, and exits with 0: whoever cannot wait has SIGKILL."""
+    async with process(tmp_path, kafka) as gateway, gateway.raw() as raw:
+        await raw.message()
+        gateway.terminate()
+        assert (await raw.message())["type"] == "closing"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gateway.process.send_signal(number)
+        await raw.send(masked(8, (4000).to_bytes(2, "big")))
+        assert await gateway.wait() == 0
+        assert '"stopped"' in gateway.log
+
+
 async def test_a_drain_does_not_wait_for_the_dead(kafka: Broker, tmp_path: Path) -> None:
     """Who takes nothing is cut off when the time is up."""
     topic = kafka.topic()

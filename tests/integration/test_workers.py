@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.gateway import DEADLINE_SECONDS, Client, Process, process, until
+from tests.gateway import DEADLINE_SECONDS, Client, Process, masked, process, until
 from tests.kafka_broker import Broker
 from websockets.exceptions import ConnectionClosed
 
@@ -201,6 +201,23 @@ async def test_not_ready_while_all_drain(kafka: Broker, tmp_path: Path) -> None:
         assert (await gateway.until_ready(False)).json["reason"] == "draining"
         await raw.reset()
         assert await gateway.wait() == 0
+
+
+async def test_a_drain_that_everybody_is_asked_for(kafka: Broker, tmp_path: Path) -> None:
+    """As Ctrl-C does in a terminal: the workers are told by their parent, and get the signal too."""
+    async with fleet(tmp_path, kafka) as gateway, gateway.raw() as raw:
+        await raw.message()
+        found = workers(gateway).values()
+        gateway.process.send_signal(signal.SIGINT)
+        assert (await raw.message())["type"] == "closing"
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):  # the one without a client has ended
+                os.kill(pid, signal.SIGINT)
+        gateway.terminate()
+        await raw.send(masked(8, (4000).to_bytes(2, "big")))
+        assert await gateway.wait() == 0
+        assert gateway.log.count('"stopped"') == 3
+        assert "worker died" not in gateway.log
 
 
 async def test_workers_end_with_the_parent(kafka: Broker, tmp_path: Path) -> None:

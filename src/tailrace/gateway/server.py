@@ -23,7 +23,6 @@ SIGTERM or SIGINT: no more are let in, everyone is told to go, and then the tree
 import gc
 import random
 import resource
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -43,6 +42,7 @@ from tailrace.gateway.gate import Gate
 from tailrace.gateway.hangup import Reload, reload_on_hangup
 from tailrace.gateway.lag import Lag
 from tailrace.gateway.loop_delay import watch_loop
+from tailrace.gateway.notice import Notice, notices
 from tailrace.gateway.page import Page
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
@@ -119,7 +119,7 @@ async def serve(
     public = public or await listen(config.listen.address)
     administering = [] if config.admin.address is None else await listen(config.admin.address)
     batches = HandOff[Batch](BATCHES)
-    async with trio.open_nursery() as gateway:
+    async with notices() as notice, trio.open_nursery() as gateway:
         gateway.start_soon(live.run, batches)
         gateway.start_soon(Pump(topics, batches, config.tail.max_bytes).run)
         gateway.start_soon(blocks.run)
@@ -142,7 +142,7 @@ async def serve(
         task_status.started(addresses)
         manager.tell(READY, f"listening on {addresses.public}")
         gateway.start_soon(manager.watch)
-        await _let_in(door, public, config.shutdown.timeout, manager)
+        await _let_in(door, public, config.shutdown.timeout, manager, notice)
         gateway.cancel_scope.cancel()
 
 
@@ -183,21 +183,21 @@ def reloads_of(certificates: Certificates | None, configuration: Reloading | Non
     return found if configuration is None else found | {"configuration": configuration.reload}
 
 
-async def _let_in(door: Door, listeners: list[trio.SocketListener], timeout: float, manager: ServiceManager) -> None:
+async def _let_in(
+    door: Door, listeners: list[trio.SocketListener], timeout: float, manager: ServiceManager, notice: Notice
+) -> None:
     """Accept until told to stop, then drain."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as clients:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(_accept, door, listeners, clients)
-                async for number in signals:
-                    _log.info("draining", signal=signal.Signals(number).name, connections=len(door.connections))
-                    break
-                manager.tell(STOPPING, f"draining {len(door.connections)} connections")
-                door.draining = True
-                accepting.cancel_scope.cancel()
-            with trio.move_on_after(timeout):
-                await drain(door, timeout)
-            clients.cancel_scope.cancel()
+    async with trio.open_nursery() as clients:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(_accept, door, listeners, clients)
+            told = await notice.wait()
+            _log.info("draining", signal=told, connections=len(door.connections))
+            manager.tell(STOPPING, f"draining {len(door.connections)} connections")
+            door.draining = True
+            accepting.cancel_scope.cancel()
+        with trio.move_on_after(timeout):
+            await drain(door, timeout)
+        clients.cancel_scope.cancel()
     _log.info("stopped")
 
 

@@ -21,6 +21,7 @@ import trio
 
 from tailrace.config import Config
 from tailrace.errors import ConfigError
+from tailrace.gateway.notice import notices
 from tailrace.gateway.server import Addresses, address_of, listen, url_of
 from tailrace.gateway.service import READY, STOPPING, ServiceManager
 from tailrace.http.admin import Readiness, serve_admin
@@ -51,22 +52,25 @@ class Fleet:
 
     async def run(self, timeout: float) -> None:
         """Until SIGTERM or SIGINT, and then until all have drained, for which they have `timeout` seconds."""
-        async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with notices() as notice, trio.open_nursery() as nursery:
+            await nursery.start(self._renew_on_hangup)
+            for slot in self.slots:
+                nursery.start_soon(slot.run)
+            told = await notice.wait()
+            _log.info("draining", signal=told, workers=len(self.slots))
+            self.leave()
+            with trio.move_on_after(timeout + LATE_SECONDS) as waiting:
                 for slot in self.slots:
-                    nursery.start_soon(slot.run)
-                async for number in signals:
-                    if number != signal.SIGHUP:
-                        _log.info("draining", signal=signal.Signals(number).name, workers=len(self.slots))
-                        break
-                    await self._renew()
-                self.leave()
-                with trio.move_on_after(timeout + LATE_SECONDS) as waiting:
-                    for slot in self.slots:
-                        await slot.gone.wait()
-                if waiting.cancelled_caught:
-                    _log.warning("not all workers ended in time: killed", seconds=timeout + LATE_SECONDS)
+                    await slot.gone.wait()
+            if waiting.cancelled_caught:
+                _log.warning("not all workers ended in time: killed", seconds=timeout + LATE_SECONDS)
             nursery.cancel_scope.cancel()
+
+    async def _renew_on_hangup(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                await self._renew()
 
     async def _renew(self) -> None:
         """The parent reads the configuration, so that all workers get the same; files that it names each reads."""
