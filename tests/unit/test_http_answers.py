@@ -33,7 +33,14 @@ def test_a_refusal_is_json_with_code_and_message() -> None:
     assert msgspec.json.decode(body) == {"code": "upgrade_required", "message": "this path speaks WebSocket"}
     assert headers[b"upgrade"] == b"websocket"
     assert headers[b"content-type"] == b"application/json"
-    assert headers[b"connection"] == b"close"
+    assert headers[b"connection"] == b"Upgrade, close"
+
+
+def test_an_upgrade_is_asked_for_as_proxies_pass_it_on() -> None:
+    """RFC 9110, 7.8: Connection names it; and it is the last answer all the same."""
+    for one in (refusal.UPGRADE_REQUIRED, refusal.WRONG_VERSION):
+        headers = parsed(render(refusal_answer(one)))[0].headers
+        assert [value for name, value in headers if name == b"connection"] == [b"Upgrade, close"]
 
 
 @pytest.mark.parametrize("name", [name for name, one in vars(refusal).items() if isinstance(one, refusal.Refusal)])

@@ -144,8 +144,11 @@ def _one_of(choices: type[_Choice], name: str, text: str) -> _Choice:
 
 
 def _text(name: str, escaped: str) -> str:
-    """ValueError, of which UnicodeDecodeError is one, when it is not percent-encoded UTF-8."""
-    return _unescaped(name, escaped).decode()
+    """ValueError when it is not percent-encoded UTF-8."""
+    try:
+        return _unescaped(name, escaped).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is not UTF-8") from None
 
 
 def _unescaped(name: str, escaped: str) -> bytes:

@@ -38,9 +38,9 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-# RFC 6455 4.4: the answer to another version lists the supported ones. RFC 9110 15.5.22: 426 must carry Upgrade.
-_VERSION = ("Sec-WebSocket-Version", "13")
-_UPGRADE = ("Upgrade", "websocket")
+# RFC 6455 4.4: the answer to another version lists the supported ones. RFC 9110 15.5.22, 7.8: 426 must carry Upgrade,
+# and Connection name it, or a proxy takes it away.
+_UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade, close"), ("Sec-WebSocket-Version", "13"))
 
 MALFORMED = Refusal(400, "bad_request", "not an HTTP/1.1 request")
 BAD_HANDSHAKE = Refusal(400, "bad_request", "not a WebSocket handshake (RFC 6455 4.2.1)")
@@ -52,8 +52,8 @@ BAD_TOKEN = Refusal(  # RFC 6750, 3.1
 ORIGIN_NOT_ALLOWED = Refusal(403, "forbidden", "this origin is not allowed")
 NOT_FOUND = Refusal(404, "not_found", "nothing is served at this path")
 METHOD_NOT_ALLOWED = Refusal(405, "method_not_allowed", "only GET and HEAD are known", (("Allow", "GET, HEAD"),))
-UPGRADE_REQUIRED = Refusal(426, "upgrade_required", "this path speaks WebSocket", (_UPGRADE, _VERSION))
-WRONG_VERSION = Refusal(426, "upgrade_required", "only WebSocket version 13 is spoken", (_UPGRADE, _VERSION))
+UPGRADE_REQUIRED = Refusal(426, "upgrade_required", "this path speaks WebSocket", _UPGRADE)
+WRONG_VERSION = Refusal(426, "upgrade_required", "only WebSocket version 13 is spoken", _UPGRADE)
 RATE_LIMITED = Refusal(429, "rate_limited", "too many requests")
 HEAD_TOO_LARGE = Refusal(431, "too_large", "the request head is too large")
 INTERNAL = Refusal(500, "internal", "the gateway failed to answer")
