@@ -7,6 +7,9 @@ import ipaddress
 import re
 from typing import Final
 
+ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.IGNORECASE)
+"""A page's origin as a browser sends it (RFC 6454, 6.2): its scheme, and its host with the port."""
+
 _WRITTEN: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 
 

@@ -99,6 +99,8 @@ def test_faults_are_told_one_a_line_and_exit_2(command: list[str], tmp_path: Pat
         (["--set", "a\x1b[2Jb.c=1"], "--set a\\x1b[2Jb.c: expected SECTION.KEY=VALUE"),
         (["--set", 'kafka."bootstrap.severs"=x'], 'kafka."bootstrap.severs" (--set): '),
         (["--set", 'kafka."group.id"=x'], 'kafka."group.id" (--set): cannot be set'),
+        (["--topic", "orders,prices"], 'topics."orders,prices".subscribe (--topic): no topic can have this name'),
+        (["--set", 'topics."a b".publish=true'], 'topics."a b".publish (--set): no topic can have this name'),
         (["--workers", "257"], "--workers: 257 is more than 256"),
         (["--workers", "0"], '--workers: "0" is not a number of processes'),
         (["--set", "rules=[{topics=[], allow=[]}]"], "rules (--set): rules[0].topics: names no topic"),

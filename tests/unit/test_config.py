@@ -278,12 +278,30 @@ def test_listening_for_others_needs_a_written_auth_mode(address: str) -> None:
         ([JWT[0], JWT[2]], "auth.mode (--set): jwt needs auth.algorithms, of HS256"),
         ([*JWT, 'auth.algorithms=["none"]'], 'auth.algorithms (--set): "none" is not one of HS256'),
         ([*JWT, 'auth.algorithms=["RS256"]'], 'auth.algorithms (--set): "RS256" is not one of HS256'),
-        (["limits.pong_timeout=25s"], "limits.pong_timeout (--set): must be shorter than limits.ping_interval"),
-        (["limits.ping_interval=8s"], "limits.pong_timeout (default): must be shorter than limits.ping_interval"),
+        (['listen.origins=["https://a.example/"]'], 'listen.origins (--set): "https://a.example/" is not an origin'),
+        (['listen.origins=["a.example"]'], 'listen.origins (--set): "a.example" is not an origin'),
     ],
 )
 def test_keys_that_need_or_exclude_one_another(assignments: list[str], fault: str) -> None:
     assert faults(assignments=assignments)[0].startswith(fault)
+
+
+@pytest.mark.parametrize("origins", [[], ["*"], ["null"], ["https://a.example", "http://[::1]:8000", "app://x"]])
+def test_origins_that_browsers_send(origins: list[str]) -> None:
+    assert load(assignments=[f"listen.origins={origins}"]).listen.origins == tuple(origins)
+
+
+def test_a_pong_may_take_longer_than_the_interval() -> None:
+    """Nobody is pinged again while a pong is awaited."""
+    assert load(assignments=["limits.ping_interval=1s"]).limits.pong_timeout == 8.0
+
+
+def test_what_an_unreadable_file_may_hold_is_not_missed(tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("[listen\n")
+    for name in (str(file), str(tmp_path / "none.toml")):
+        [fault] = faults(file=name, assignments=["listen.address=0.0.0.0:1"], checks=[brokers])
+        assert name in fault
 
 
 def test_a_public_key_is_never_used_as_a_shared_secret() -> None:

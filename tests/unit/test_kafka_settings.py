@@ -48,6 +48,19 @@ def test_what_librdkafka_refuses_is_a_fault_that_names_the_key(given: dict[str, 
     assert named in fault
 
 
+def test_every_fault_is_told_at_once() -> None:
+    wrong = {"no.such.key": 1, "fetch.wait.max.ms": "soon", "group.id": "x", "another": 2, "bootstrap.servers": "b:1"}
+    found = faults(wrong)
+    assert len(found) == 4
+    assert all(any(f'"{key}"' in fault for fault in found) for key in wrong.keys() - {"bootstrap.servers"})
+
+
+def test_a_key_that_was_left_out_is_not_missed() -> None:
+    """Without the mechanism that was written, librdkafka would complain of the default one's."""
+    secured = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SMOKE", "sasl.username": "u", "no.key": 1}
+    assert [fault for fault in faults(secured) if "GSSAPI" in fault] == []
+
+
 def test_a_good_configuration_has_no_faults_and_no_broker_is_asked() -> None:
     # A name that cannot be resolved and an address that swallows packets: either would take seconds.
     assert faults({"bootstrap.servers": "no.such.host.invalid:1,192.0.2.1:9092", "socket.nagle.disable": True}) == ()

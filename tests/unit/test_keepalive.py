@@ -88,6 +88,13 @@ def test_an_acknowledged_ping_is_no_answer() -> None:
     assert peer.pass_time(8) == [(8, NO_PONG)]
 
 
+def test_nobody_is_pinged_again_while_an_answer_may_come() -> None:
+    peer = Peer(Times(ping_interval=2.0, pong_timeout=8.0, write_timeout=120.0))
+    assert peer.pass_time(5) == [(2, PING)]
+    peer.pong()
+    assert peer.pass_time(11) == [(3, PING), (11, NO_PONG)]
+
+
 def test_any_byte_is_an_answer() -> None:
     peer = Peer()
     peer.pass_time(25)

@@ -9,7 +9,9 @@ import structlog
 from tailrace.cli import access, logs, options
 from tailrace.config import Config
 from tailrace.configuration import brokers
-from tailrace.errors import ConfigError
+from tailrace.core.commands import check_topic_name
+from tailrace.core.exposure import Exposure
+from tailrace.errors import CommandError, ConfigError
 
 Path = tuple[str, ...]
 
@@ -42,7 +44,9 @@ def read(arguments: Namespace) -> Config:
     """The configuration as `serve` would run it; raises ConfigError, the number of workers included."""
     faults = list(_workers(arguments.workers))
     try:
-        config = options.read(arguments, checks=(brokers, librdkafka, access.tokens, access.rules, certificates))
+        config = options.read(
+            arguments, checks=(brokers, librdkafka, access.tokens, access.rules, certificates, topic_names)
+        )
     except ConfigError as error:
         raise ConfigError(*error.faults, *faults) from None
     if faults:
@@ -58,6 +62,15 @@ def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path
     for text in faults(config.kafka, publishes=publishes):
         key = next((key for key in config.kafka if f'"{key}"' in text), None)
         yield ("kafka", key) if key else ("kafka",), text.removeprefix(f'"{key}" ')
+
+
+def topic_names(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+    """Names that no topic can have, two of them with a comma between for instance: nobody could ever subscribe."""
+    for name in Exposure(config.topics).names:
+        try:
+            check_topic_name(name)
+        except CommandError as error:
+            yield next((path for path in written if path[:2] == ("topics", name)), ("topics", name)), error.message
 
 
 def certificates(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:

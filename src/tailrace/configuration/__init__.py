@@ -31,16 +31,18 @@ def load(
 ) -> Config:
     """The configuration in force: flags over `--set` over environment over file over defaults.
 
-    `checks` are run besides those that always hold. Raises ConfigError with every fault found.
+    `checks` are run besides those that always hold, but none when the file cannot be read: they are about all keys
+    together. Raises ConfigError with every fault found.
     """
     faults: list[str] = []
     settings = from_file(file, faults) if file is not None else []
+    unread = bool(faults)  # then what is missing may stand in it
     settings += from_environment(environment or {}, faults)
     settings += from_assignments(assignments, faults)
     settings += flags
     config = decode(settings, faults)
     origins = _origins(settings)
-    for check in (*ALWAYS, *checks):
+    for check in () if unread else (*ALWAYS, *checks):
         faults += [fault(written_path(path), _origin(path, origins), what) for path, what in check(config, origins)]
     if faults:
         raise ConfigError(*dict.fromkeys(faults))

@@ -6,7 +6,7 @@ A check takes the configuration and the paths that were written down, and yields
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from tailrace.address import is_loopback, network, split_address
+from tailrace.address import ORIGIN, is_loopback, network, split_address
 from tailrace.config import Config
 from tailrace.configuration.setting import Path
 
@@ -59,11 +59,11 @@ def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
             yield ("auth", "algorithms"), f'"{name}" is not one of {", ".join(sorted(allowed))}'
 
 
-def keep_alive(config: Config, written: Collection[Path]) -> Iterator[Finding]:
-    """A pong must be due before the next ping, or they cannot be told apart."""
-    limits = config.limits
-    if limits.ping_interval and limits.pong_timeout and limits.pong_timeout >= limits.ping_interval:
-        yield ("limits", "pong_timeout"), "must be shorter than limits.ping_interval"
+def origins(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """What no browser sends would let nobody in: a host alone, or an address with a path, if only a slash."""
+    for each in config.listen.origins:
+        if each not in ("*", "null") and ORIGIN.fullmatch(each) is None:
+            yield ("listen", "origins"), f'"{each}" is not an origin: like "https://shop.example", without a path'
 
 
 def proxies(config: Config, written: Collection[Path]) -> Iterator[Finding]:
@@ -81,4 +81,4 @@ def brokers(config: Config, written: Collection[Path]) -> Iterator[Finding]:
         yield ("kafka", "bootstrap.servers"), "missing: --kafka HOST:PORT says where Kafka is"
 
 
-ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, keep_alive, proxies)
+ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, origins, proxies)

@@ -99,7 +99,7 @@ MEANINGS: Final = {
     "limits.handshake_timeout": "For the TLS handshake, and for a request's head",
     "limits.auth_timeout": "From the handshake to a good token, where one is needed; then close 4500",
     "limits.ping_interval": "Between pings of a quiet connection",
-    "limits.pong_timeout": "For the answer; then close 4002. Shorter than `ping_interval`",
+    "limits.pong_timeout": "For the answer; then close 4002. Until then there is no other ping",
     "limits.commands_per_second": "Of one connection, with a burst of 12 seconds' worth; above, it is read more slowly, and after 10 s of that answered `rate_limited`",
     "limits.frames_per_second": "WebSocket frames from one connection, pings too, with a burst of 2 seconds' worth; above, it is read more slowly",
     "limits.bytes_per_second": "From one connection, with a burst of 2 seconds' worth; above, it is read more slowly",

@@ -4,10 +4,10 @@ A browser lets any page open a WebSocket to any server and sends the user's cook
 that tells the pages apart (RFC 6455 10.2). Origins are compared as scheme, host and port, default ports filled in.
 """
 
-import re
 from collections.abc import Sequence
 
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.IGNORECASE)
+from tailrace.address import ORIGIN
+
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 
@@ -34,7 +34,7 @@ def _is_of_host(origin: str, host: str) -> bool:
 
 
 def _normal(origin: str) -> str:
-    match = _ORIGIN.fullmatch(origin.strip())
+    match = ORIGIN.fullmatch(origin.strip())
     if match is None:  # "null" is such a one: it can be listed, and is nobody's host
         return origin.strip()
     scheme = match[1].lower()

@@ -149,20 +149,31 @@ def producer(kafka: Mapping[str, Value], timeout_seconds: float) -> Settings:
 def faults(kafka: Mapping[str, Value], *, publishes: bool = False) -> tuple[str, ...]:
     """What is wrong with the user's settings, each line beginning with its key; contacts no broker.
 
-    librdkafka itself is asked about names, values and files (certificates), so it reports one fault at a time.
-    publishes: as settings of a producer too, which it holds against one another.
+    librdkafka itself is asked about names, values and files (certificates). It tells one fault at a time: it is asked
+    again without the key that it named. publishes: as settings of a producer too, which it holds against one another.
     """
-    fixed = tuple(f'"{key}" cannot be set: {REASONS[key]}' for key in kafka if key in REASONS)
-    if fixed:
-        return fixed
+    found = [f'"{key}" cannot be set: {REASONS[key]}' for key in kafka if key in REASONS]
+    left = {key: value for key, value in kafka.items() if key not in REASONS}
+    while text := _fault(left, publishes):
+        named = next((key for key in left if f'"{key}"' in text), None)
+        if named is not None or not found:  # else it may be that a key is missed which only we took away
+            found.append(text)
+        if named is None:
+            break
+        del left[named]
+    return tuple(found)
+
+
+def _fault(kafka: Mapping[str, Value], publishes: bool) -> str:
+    """The first that librdkafka finds; "" when there is none."""
     try:
         # Without brokers: the client is built, checked and closed, and connects to nobody.
         Consumer(_layered(_CONSUMER, kafka, _FIXED_CONSUMER | _NOWHERE), logger=BrokerLog()).close()
         if publishes:
             Producer(_layered(_PRODUCER, kafka, _FIXED_PRODUCER | _NOWHERE), logger=BrokerLog())
     except KafkaException as error:
-        return (trouble(error).text,)
-    return ()
+        return trouble(error).text
+    return ""
 
 
 def _layered(defaults: Settings, kafka: Mapping[str, Value], fixed: Settings) -> Settings:
