@@ -344,6 +344,28 @@ async def test_a_client_that_does_not_answer_our_close_is_reset(autojump_clock: 
         assert trio.current_time() - begin == pytest.approx(CLOSE_SECONDS, abs=0.1)
 
 
+async def test_a_goodbye_is_cut_short(autojump_clock: MockClock) -> None:
+    """One that has begun, and one that begins when there is no time any more; the close frame leaves all the same."""
+    talking: list[Connection] = []
+
+    async def talk(connection: Connection) -> None:
+        talking.append(connection)
+        await listen(connection)
+
+    for before in (False, True):
+        async with held(talk) as here:
+            await wait_all_tasks_blocked()
+            begin, connection = trio.current_time(), talking.pop()
+            if before:
+                connection.cut()
+            connection.end(SHUTDOWN)
+            await wait_all_tasks_blocked()
+            connection.cut()
+            assert await here.raw.close_frame() == (4000, "shutdown")
+            assert await here.ended() == (4000, "shutdown", True)
+            assert trio.current_time() - begin < CLOSE_SECONDS / 2
+
+
 async def test_what_it_still_sends_is_read_away() -> None:
     """So that our close frame is not lost to an RST; pings and nonsense included."""
 

@@ -34,6 +34,7 @@ class FakeConnection:
         self._door, self._nursery, self._leaves_after = door, nursery, leaves_after
         self.told_at: float | None = None
         self.retry_after_ms: int | None = None
+        self.cut_at: float | None = None
         door.connections.add(self)
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
@@ -42,6 +43,9 @@ class FakeConnection:
             self.told_at, self.retry_after_ms = trio.current_time(), retry_after_ms
             if self._leaves_after is not None:
                 self._nursery.start_soon(self._leave, self._leaves_after)
+
+    def cut(self) -> None:
+        self.cut_at = trio.current_time()
 
     async def _leave(self, seconds: float) -> None:
         await trio.sleep(seconds)
@@ -83,6 +87,18 @@ async def test_a_drain_waits_for_those_who_still_say_goodbye(autojump_clock: Moc
         begin = trio.current_time()
         await drain(door, 30.0)  # type: ignore[arg-type]
         assert trio.current_time() - begin == pytest.approx(4.0, abs=0.1)
+
+
+async def test_a_drain_ends_in_time_whoever_stays(autojump_clock: MockClock) -> None:
+    """However short it is, and whatever time a goodbye has otherwise."""
+    door = FakeDoor()
+    async with trio.open_nursery() as nursery:
+        stays, leaves = FakeConnection(door, nursery, None), FakeConnection(door, nursery, 0.5)
+        begin = trio.current_time()
+        await drain(door, 2.0)  # type: ignore[arg-type]
+        assert trio.current_time() - begin == pytest.approx(2.0, abs=0.1)
+    assert stays.cut_at is not None
+    assert leaves.cut_at is None
 
 
 async def test_a_drain_tells_those_who_came_in_meanwhile(autojump_clock: MockClock) -> None:

@@ -195,8 +195,7 @@ async def _let_in(
             manager.tell(STOPPING, f"draining {len(door.connections)} connections")
             door.draining = True
             accepting.cancel_scope.cancel()
-        with trio.move_on_after(timeout):
-            await drain(door, timeout)
+        await drain(door, timeout)
         clients.cancel_scope.cancel()
     _log.info("stopped")
 
@@ -206,8 +205,15 @@ async def _accept(door: Door, listeners: list[trio.SocketListener], clients: tri
 
 
 async def drain(door: Door, timeout: float) -> None:
-    """Tell everyone to go, spread over the drain, and wait until they have gone. `retry_after_ms` is jittered over it
-    too."""
+    """Tell everyone to go, spread over the drain, and wait until they have gone, or the time is up: then they are cut
+    off. `retry_after_ms` is jittered over it too."""
+    with trio.move_on_after(timeout):
+        await _see_off(door, timeout)
+    for connection in list(door.connections):
+        connection.cut()
+
+
+async def _see_off(door: Door, timeout: float) -> None:
     leaving = list(door.connections)
     random.shuffle(leaving)
     pause = min(SPREAD_SECONDS, DRAIN_SHARE * timeout / max(1, len(leaving)))

@@ -55,8 +55,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_ended", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery", "on_end", "outlet", "paused",
-        "pulse", "remote", "retry_after_ms", "since_ms", )  # fmt: skip
+        "_ended", "_goodbye", "_goodbye_seconds", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery",
+        "on_end", "outlet", "paused", "pulse", "remote", "retry_after_ms", "since_ms", )  # fmt: skip
 
     def __init__(self, outlet: Outlet, sock: trio.socket.SocketType, remote: str, nursery: trio.Nursery) -> None:
         self.id = f"{_instance}-{next(_numbers)}"
@@ -72,6 +72,8 @@ class Connection:
         self.on_end: Callable[[Disconnect], None] | None = None
         self._socket = sock
         self._ended: trio.CancelScope | None = None
+        self._goodbye: trio.CancelScope | None = None
+        self._goodbye_seconds = CLOSE_SECONDS
         self._websocket: WebSocketConnection | None = None
 
     async def handshake(self, answer: bytes) -> None:
@@ -118,6 +120,12 @@ class Connection:
         if self._ended is not None:
             self._ended.cancel()
 
+    def cut(self) -> None:
+        """There is no time for a goodbye any more, neither one that has begun nor a later one."""
+        self._goodbye_seconds = 0.0
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+
     def _name(self, disconnect: Disconnect, by_gateway: bool = False) -> None:
         if self.ending is None:
             self.ending, self.by_gateway = disconnect, by_gateway
@@ -158,11 +166,11 @@ class Connection:
                 return
             if self.outlet.close_sent is None and ending.code != LOST.code:
                 self.outlet.post(close_frame(ending))
-            with trio.move_on_after(CLOSE_SECONDS, shield=True) as goodbye:
+            with trio.move_on_after(self._goodbye_seconds, shield=True) as self._goodbye:
                 await self.outlet.drain()
                 self.outlet.finish()
                 await self._read_away()
-            if goodbye.cancelled_caught:
+            if self._goodbye.cancelled_caught:
                 self.outlet.reset()
         except (OSError, trio.BrokenResourceError):
             pass  # gone already: there is nobody to say goodbye to
