@@ -2,6 +2,8 @@
 
 import pytest
 import trio
+from confluent_kafka import Message
+from tests.gateway import until
 
 from tailrace.errors import UnknownTopic
 from tailrace.kafka.batch import Batch
@@ -10,6 +12,7 @@ from tailrace.kafka.embedded import EmbeddedKafka
 from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
+from tailrace.kafka.producer import RecordProducer, Report
 
 
 async def test_topics_have_the_partitions_they_were_given() -> None:
@@ -46,6 +49,28 @@ async def test_what_is_produced_is_read_in_order_and_fast() -> None:
                     assert (record.key(), record.headers()) == (b"k", [("h", b"\xff")])
         assert got == {each: [b"%d" % number for number in range(each, 500, 2)] for each in (0, 1)}
         assert await Cluster(kafka.settings).ends("t", [0, 1]) == {0: 250, 1: 250}
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_published_is_told_with_the_time_that_readers_see() -> None:
+    """The cluster itself answers with a time of 1970."""
+    reports: list[Report] = []
+    async with EmbeddedKafka() as kafka, trio.open_nursery() as nursery:
+        kafka.create("t", 1)
+        receive = HandOff[Batch](4)
+        live = LiveConsumer(kafka.settings)
+        nursery.start_soon(live.run, receive)
+        live.assign("t", {0: 0})
+        producer = RecordProducer(kafka.settings, 10.0, reports.extend)
+        nursery.start_soon(producer.run)
+        await producer.started()
+        assert producer.produce("token", "t", b"1", b"k", None, []) is None
+        await until(lambda: reports, "the report")
+        records: list[Message] = []
+        with trio.fail_after(60):
+            while not records:  # that there is none yet is told too
+                records = (await receive.receive()).records.get("t", [])
+        assert (reports[0].offset, reports[0].timestamp_ms) == (0, records[0].timestamp()[1])
         nursery.cancel_scope.cancel()
 
 
