@@ -59,6 +59,23 @@ async def test_the_producer_is_made_for_the_first_publish() -> None:
         assert place.publishing.statistics().published == 2
 
 
+async def test_the_delay_is_from_the_command_to_the_acknowledgement(autojump_clock: MockClock) -> None:
+    """Late ones are part of it, those that were not written are not."""
+    async with house(publish=Limits(timeout=10.0), orders=[0]) as place:
+        asking = Asking(place)
+        for number, seconds in ((1, 2.0), (2, 12.0)):
+            asking.publish(number)
+            await trio.sleep(seconds)
+            place.kafka.producers[0].report()
+            await wait_all_tasks_blocked()
+        asking.publish(3, partition=7)
+        await wait_all_tasks_blocked()
+        assert asking.codes == [(1, None), (2, "publish_timeout"), (3, "publish_failed")]
+        delay = place.publishing.delay
+        assert delay.total == pytest.approx(14.0, abs=0.1)
+        assert [delay.counts[delay.bounds.index(2.5)], delay.counts[-1], sum(delay.counts)] == [1, 1, 2]
+
+
 async def test_who_waits_for_a_topic_keeps_his_place_and_holds_up_no_other() -> None:
     async with house(publish=Limits(), orders=[0], prices=[0]) as place:
         asking = Asking(place)

@@ -106,9 +106,11 @@ def _labelled(snapshot: Snapshot, name: str, counted: Mapping[str, int]) -> None
 
 
 def _publishing(parts: Parts, snapshot: Snapshot) -> None:
-    statistics = parts.door.publishing.statistics()
+    publishing = parts.door.publishing
+    statistics = publishing.statistics()
     for outcome in ("published", "failed", "timed_out", "too_late", "dropped"):
         snapshot.put("tailrace_publishes_total", getattr(statistics, outcome), outcome)
+    snapshot.put_histogram("tailrace_publish_seconds", publishing.delay)
     snapshot.put("tailrace_publishes_waiting", statistics.on_their_way)
     snapshot.put("tailrace_publish_bytes", statistics.bytes)
 

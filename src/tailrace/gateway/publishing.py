@@ -17,6 +17,7 @@ import trio
 
 from tailrace.config import Config
 from tailrace.core.commands import Publish
+from tailrace.core.histogram import PUBLISH_SECONDS, Histogram
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.publishing import Room, check, size_of
 from tailrace.errors import ErrorCode, KafkaUnavailable, UnknownTopic
@@ -73,11 +74,12 @@ class Gate:
 
 
 class Publishing:
-    """`run` it; `publisher` gives a connection its way in."""
+    """`run` it; `publisher` gives a connection its way in. delay: seconds from the command to the acknowledgement."""
 
     def __init__(self, config: Config, cluster: Cluster, make_producer: type[RecordProducer] = RecordProducer) -> None:
         self._kafka = config.kafka
         self._limits = config.publish
+        self.delay = Histogram(PUBLISH_SECONDS)
         self._cluster = cluster
         self._make_producer = make_producer
         self._producer: RecordProducer | None = None
@@ -256,6 +258,7 @@ class Publishing:
         entry: Entry = report.token
         if report.fate is Fate.WRITTEN:
             self._counts["too_late" if entry.answered else "published"] += 1
+            self.delay.observe(trio.current_time() - entry.asked_at)
             self._answer(entry, report.partition, report.offset, report.timestamp_ms)
             self._leave(entry)
         elif report.fate is Fate.REJECTED:

@@ -84,6 +84,7 @@ _TOPICS: Final = (
 )
 _PUBLISHING: Final = (
     _counter("publishes_total", "Publishes, by how they ended", "outcome"),
+    _histogram("publish_seconds", "From a publish that was read to Kafka's acknowledgement"),
     _gauge("publishes_waiting", "Publishes that were read and that Kafka has not reported on"),
     _gauge("publish_bytes", "Memory of records on their way to Kafka"),
 )
