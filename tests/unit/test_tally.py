@@ -154,6 +154,11 @@ def report(tally: Tally, ready: int = 2, missing: int = 0, busy: float = 0.1) ->
     )
 
 
+def test_of_no_record_no_latency_is_told() -> None:
+    """Zeros would read as a very good one."""
+    assert "latency      not measured: no record came" in summary(report(Tally())).splitlines()
+
+
 def test_a_report_holds_when_all_is_there() -> None:
     assert report(Tally()).holds
     assert summary(report(Tally())).endswith("\nall there")

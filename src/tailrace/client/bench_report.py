@@ -89,7 +89,7 @@ def summary(report: Report) -> str:
     lines = [
         f"connections  {report.ready:,} of {report.connections:,} in {report.connect_seconds:.1f} s",
         f"records      {report.records:,} in {report.seconds:.1f} s: {rate}",
-        f"latency      {most}  {rest}",
+        f"latency      {most}  {rest}" if report.records else "latency      not measured: no record came",
         f"checked      {found}",
     ]
     if report.produced is not None:
