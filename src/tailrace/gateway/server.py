@@ -12,6 +12,7 @@
      ├── Page.run              the topics that the console offers
      ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
+     ├── collect_old           garbage that came to stay
      ├── ServiceManager.watch  systemd's watchdog
      ├── reload_on_hangup      files that are read again on SIGHUP
      ├── the admin listener
@@ -38,6 +39,7 @@ from tailrace.gateway.allocator import limit_arenas
 from tailrace.gateway.blocks import Blocks
 from tailrace.gateway.collecting import metrics, numbers
 from tailrace.gateway.door import Door
+from tailrace.gateway.garbage import collect_old
 from tailrace.gateway.gate import Gate
 from tailrace.gateway.hangup import Reload, reload_on_hangup
 from tailrace.gateway.lag import Lag
@@ -131,6 +133,7 @@ async def serve(
         gateway.start_soon(gate.run)
         gateway.start_soon(watch, door.connections, times(config))
         gateway.start_soon(watch_loop, topics.counts.loop_delay)
+        gateway.start_soon(collect_old, topics.counts.closed.total, lambda: len(door.connections))
         if page is not None:
             gateway.start_soon(page.run)
         again = None if read is None else Reloading(read, config, gate, topics, page.reload if page else None, gateway)
