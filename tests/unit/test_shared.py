@@ -7,9 +7,9 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.gateway.shared import Fresh, Once
+from tailrace.gateway.shared import KEPT_SECONDS, Fresh, Once
 
 
 class Question:
@@ -73,13 +73,13 @@ async def test_once_is_asked_once() -> None:
     once = Once(question)
     async with trio.open_nursery() as nursery:
         askers = Askers(nursery, once.get)
-        assert not once.wanted
+        assert question.asked == 0
         await askers.ask("a", "b", "c")
-        assert (question.asked, once.wanted, once.done) == (1, True, False)
+        assert question.asked == 1
         await question.answer()
         await askers.ask("d")
     assert askers.got == dict.fromkeys("abcd", 1)
-    assert (question.asked, once.wanted, once.done) == (1, False, True)
+    assert question.asked == 1
 
 
 async def test_once_fails_for_all() -> None:
@@ -93,22 +93,8 @@ async def test_once_fails_for_all() -> None:
     assert [repr(error) for error in askers.got.values()] == ["LookupError(1)"] * 3
 
 
-async def test_once_goes_on_when_the_first_leaves() -> None:
-    """The next who waits asks again; being cancelled is no answer for the others."""
-    question = Question()
-    once = Once(question)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
-        await askers.ask("a", "b", "c")
-        await askers.leave("b")
-        assert question.asked == 1
-        await askers.leave("a")
-        assert (question.asked, question.cancelled) == (2, 1)
-        await question.answer()
-    assert askers.got == {"c": 2}
-
-
-async def test_once_is_not_wanted_when_all_have_left() -> None:
+async def test_once_goes_on_whoever_leaves(mock_clock: MockClock) -> None:
+    """Nobody asks again: neither who waits, nor who comes when all had left."""
     question = Question()
     once = Once(question)
     async with trio.open_nursery() as nursery:
@@ -116,7 +102,66 @@ async def test_once_is_not_wanted_when_all_have_left() -> None:
         await askers.ask("a", "b")
         await askers.leave("a")
         await askers.leave("b")
-        assert (once.wanted, once.done) == (False, False)
+        await askers.ask("c")
+        mock_clock.jump(2 * KEPT_SECONDS)
+        await wait_all_tasks_blocked()
+        assert (question.asked, question.cancelled) == (1, 0)
+        await question.answer()
+    assert askers.got == {"c": 1}
+
+
+async def test_once_is_found_though_nobody_waits(mock_clock: MockClock) -> None:
+    question, ended = Question(), Ended()
+    once = Once(question, ended)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a")
+        await askers.leave("a")
+        assert ended.times == 0
+        await question.answer()
+        assert (await once.get(), ended.times) == (1, 1)
+    assert (question.asked, question.cancelled) == (1, 0)
+
+
+async def test_once_is_given_up_when_nobody_comes_back(mock_clock: MockClock) -> None:
+    question, ended = Question(), Ended()
+    once = Once(question, ended)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a")
+        await askers.leave("a")
+        mock_clock.jump(KEPT_SECONDS)
+        await wait_all_tasks_blocked()
+    assert (question.asked, question.cancelled, ended.times) == (1, 1, 1)
+
+
+async def test_once_is_asked_again_for_who_comes_as_it_is_given_up(mock_clock: MockClock) -> None:
+    question, ended = Question(), Ended()
+    once = Once(question, ended)
+    async with trio.open_nursery() as nursery:
+        askers = Askers(nursery, once.get)
+        await askers.ask("a")
+        await askers.leave("a")
+        assert once._scope is not None
+        once._scope.cancel()
+
+        @nursery.start_soon
+        async def answer() -> None:
+            await wait_all_tasks_blocked()
+            await question.answer()
+
+        assert await once.get() == 2
+    assert (question.asked, question.cancelled, ended.times) == (2, 1, 1)
+
+
+class Ended:
+    """How often it was told."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
 
 
 async def test_an_error_does_not_grow_with_those_it_is_raised_for() -> None:

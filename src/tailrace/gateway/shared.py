@@ -1,5 +1,6 @@
 """One answer for many who ask, however they come and go."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -8,39 +9,50 @@ import trio
 
 T = TypeVar("T")
 
+KEPT_SECONDS = 1.0  # so long what nobody waits for any more goes on: for one who takes back and asks again
+
 
 class Once(Generic[T]):
-    """An answer that is found once: the first who asks does the work, the others wait. When he is cancelled, the next
-    does it."""
+    """An answer that is found once, for all who ask. It is asked for in nobody's task: whoever leaves leaves it to the
+    next, and for KEPT_SECONDS even if he was the last. ended: called when it was found, or given up."""
 
-    __slots__ = ("_ask", "_lock", "_outcome", "_waiting")
+    __slots__ = ("_ask", "_ended", "_found", "_outcome", "_scope", "_waiting")
 
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[T]], ended: Callable[[], object] = lambda: None) -> None:
         self._ask = ask
-        self._lock = trio.Lock()
+        self._ended = ended
+        self._found = trio.Event()
         self._outcome: outcome.Outcome[T] | None = None
+        self._scope: trio.CancelScope | None = None  # of the asking
         self._waiting = 0
 
     async def get(self) -> T:
         """The answer, or what was raised instead of it."""
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._find)
         self._waiting += 1
+        self._scope.deadline = math.inf
         try:
-            async with self._lock:
-                if self._outcome is None:
-                    self._outcome = await _captured(self._ask)
+            await self._found.wait()
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._scope.deadline = trio.current_time() + KEPT_SECONDS
+        assert self._outcome is not None
         return _again(self._outcome)
 
-    @property
-    def done(self) -> bool:
-        """It was answered."""
-        return self._outcome is not None
-
-    @property
-    def wanted(self) -> bool:
-        """Somebody waits for it."""
-        return self._waiting > 0
+    async def _find(self) -> None:
+        while self._outcome is None:
+            assert self._scope is not None
+            with self._scope:
+                self._outcome = await _captured(self._ask)
+            if self._outcome is None:
+                if not self._waiting:
+                    break
+                self._scope = trio.CancelScope()  # somebody has come at the last moment
+        self._found.set()
+        self._ended()
 
 
 class Fresh(Generic[T]):

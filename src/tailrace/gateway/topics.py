@@ -198,12 +198,8 @@ class Topics:
         if held is None:
             opening = self._openings.get(name)
             if opening is None:
-                opening = self._openings[name] = Once(lambda: self._open(name))
-            try:
-                held = await opening.get()
-            finally:
-                if self._openings.get(name) is opening and (opening.done or not opening.wanted):
-                    del self._openings[name]
+                opening = self._openings[name] = Once(lambda: self._open(name), lambda: self._openings.pop(name))
+            held = await opening.get()
         held.open.users += 1
         return held
 
