@@ -31,7 +31,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import ClientConnection, connect
 
 from tailrace.config import Admin, Config, Listen, Topic
-from tailrace.gateway import server
+from tailrace.gateway import server, tending
 from tailrace.gateway.door import Door
 from tailrace.gateway.parts import Parts
 from tailrace.gateway.publishing import Publishing
@@ -404,6 +404,8 @@ def _observed(gateway: Gateway) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "Door", SeenDoor)
         patch.setattr(server, "Parts", SeenParts)
+        # A place may be told between any two messages then; that it is: tests/unit/test_tending.py.
+        patch.setattr(tending, "PLACE_SECONDS", 3600.0)
         yield
 
 
