@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tailrace.core.begin import Beginning
 from tailrace.core.protocol import Earliest, From, Last, Latest, Offsets, Timestamp
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
-from tailrace.gateway.begin import LOOK_UPS, Beginnings
+from tailrace.gateway.begin import LAG_SECONDS, LOOK_UPS, Beginnings
 from tailrace.kafka.cluster import Listing
 from tailrace.kafka.topic import Change, TopicDescription
 
@@ -26,6 +26,8 @@ class DiaryCluster:
     def __init__(self) -> None:
         self.diary: list[Any] = []
         self.now: TopicDescription | None = TOPIC
+        self.absent = 0  # so many answers yet that there is no such topic, though there is
+        self.slow_seconds = 0.0  # until it tells what became of a topic
         self.unlisted = 0  # so many listings fail yet
         self.looking_up = 0
         self.gate, self.times_gate = trio.Event(), trio.Event()
@@ -37,7 +39,16 @@ class DiaryCluster:
     async def changes(self, known: Iterable[TopicDescription]) -> list[Change]:
         [before] = known
         await self._asked("changes")
-        return [] if self.now == before else [Change(before, self.now)]
+        await trio.sleep(self.slow_seconds)
+        self.absent -= 1
+        now = None if self.absent >= 0 else self.now
+        return [] if now == before else [Change(before, now)]
+
+    async def describe(self, name: str) -> TopicDescription:
+        await self._asked("describe")
+        if self.now is None:
+            raise UnknownTopic(name)
+        return self.now
 
     async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
         await self._asked(*(each.name for each in wanted))
@@ -156,7 +167,23 @@ async def test_a_topic_that_its_leaders_never_know(
     cluster: DiaryCluster, beginnings: Beginnings, autojump_clock: MockClock
 ) -> None:
     cluster.unlisted = 10_000
-    with trio.fail_after(5), pytest.raises(UnknownTopic):
+    with trio.fail_after(5), pytest.raises(KafkaUnavailable, match="do not know it"):
+        await beginnings.find(TOPIC, Latest(), True)
+
+
+async def test_a_topic_that_is_not_there_for_a_moment(cluster: DiaryCluster, beginnings: Beginnings) -> None:
+    """A broker that has just started may not know its topics yet: a client that is told so would give up."""
+    cluster.absent = 1
+    assert (await beginnings.find(TOPIC, Offsets({0: 20}, "A"), True)).positions == {0: 20, 1: 10}
+    assert cluster.diary[:2] == [("changes",), ("describe",)]
+
+
+async def test_a_broker_that_is_away_longer_than_its_leaders_may_lag(
+    cluster: DiaryCluster, beginnings: Beginnings, autojump_clock: MockClock
+) -> None:
+    """The listing failed at once, and the question what became of the topic was answered when the broker was back."""
+    cluster.unlisted, cluster.slow_seconds = 1, LAG_SECONDS + 1
+    with pytest.raises(KafkaUnavailable):
         await beginnings.find(TOPIC, Latest(), True)
 
 

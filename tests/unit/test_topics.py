@@ -3,6 +3,7 @@
 What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -48,6 +49,29 @@ async def test_who_fails_to_open_it_does_not_spoil_it_for_the_next() -> None:
         place.kafka.down = False
         await place.topics.hold("orders")
         assert (place.users("orders"), place.users("prices")) == (1, 1)
+
+
+async def test_a_topic_that_its_leaders_do_not_know_yet(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """It was made a moment ago, or they have just started; whoever is told that there is no such topic gives up."""
+    async with house(orders=[3]) as place:
+        unlisted = 3
+        ends = place.kafka.ends
+
+        async def lagging(name: str, partitions: Iterable[int]) -> dict[int, int]:
+            nonlocal unlisted
+            unlisted -= 1
+            if unlisted >= 0:
+                raise UnknownTopic(name)
+            return await ends(name, partitions)
+
+        monkeypatch.setattr(place.kafka, "ends", lagging)
+        assert (await place.topics.hold("orders")).open.positions == {0: 3}
+        place.topics.shut(held(place, "orders"))
+        unlisted = 10_000
+        with trio.fail_after(5), pytest.raises(KafkaUnavailable, match="do not know it"):
+            await place.topics.hold("orders")
 
 
 async def test_a_start() -> None:

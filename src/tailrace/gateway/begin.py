@@ -29,6 +29,14 @@ LAG_PAUSE_SECONDS = 0.1
 LOOK_UPS = 8  # by time, at once: clients with times of their own share none, and each costs the broker an index search
 
 
+class UnknownToLeaders(KafkaUnavailable):
+    """The cluster has the topic, and those who lead its partitions do not know it: it is new, or they have just
+    started. Nobody is told that there is no such topic."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the leaders of {name} do not know it")
+
+
 class Beginnings:
     """All who ask now. `now_ms`: the clock that `replay` counts back from, in epoch milliseconds."""
 
@@ -67,15 +75,14 @@ class Beginnings:
             except UnknownTopic:
                 before, description = description, await self._look(description)
                 if description == before and trio.current_time() > give_up:
-                    raise
+                    raise UnknownToLeaders(description.name) from None
             await trio.sleep(LAG_PAUSE_SECONDS)
 
     async def _look(self, before: TopicDescription) -> TopicDescription:
         async def look() -> TopicDescription:
             for change in await self._cluster.changes([before]):
-                if change.after is None:
-                    raise UnknownTopic(before.name)
-                return change.after
+                # Missing it may be for a moment only, when a broker has just started: `describe` makes sure.
+                return change.after or await self._cluster.describe(before.name)
             return before
 
         return await self._share(("look", before), look)

@@ -18,9 +18,9 @@ from tailrace.core.begin import Beginning
 from tailrace.core.commands import From, Latest, Snapshot
 from tailrace.core.encode import Encoder
 from tailrace.core.exposure import Exposure
-from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
+from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable, UnknownTopic
 from tailrace.gateway.away import Away
-from tailrace.gateway.begin import Beginnings
+from tailrace.gateway.begin import LAG_PAUSE_SECONDS, LAG_SECONDS, Beginnings, UnknownToLeaders
 from tailrace.gateway.blocks import Blocks, Source
 from tailrace.gateway.counts import Counts
 from tailrace.gateway.shared import Once
@@ -209,12 +209,23 @@ class Topics:
         held.open.idle_since = trio.current_time()
 
     async def _open(self, name: str) -> Held:
-        description = await self.cluster.describe(name)
-        positions = await self.cluster.ends(name, description.partitions)
+        description, positions = await self._found(name)
         opened, generation, source = self.read_from(name, positions)
         held = self._held[name] = Held(description, opened, generation, source)
         _log.info("topic opened", topic=name, partitions=len(description.partitions))
         return held
+
+    async def _found(self, name: str) -> tuple[TopicDescription, dict[int, int]]:
+        """It, and its ends. Raises UnknownTopic, KafkaUnavailable."""
+        give_up = trio.current_time() + LAG_SECONDS
+        while True:
+            description = await self.cluster.describe(name)
+            try:
+                return description, await self.cluster.ends(name, description.partitions)
+            except UnknownTopic:
+                if trio.current_time() > give_up:
+                    raise UnknownToLeaders(name) from None
+            await trio.sleep(LAG_PAUSE_SECONDS)
 
     def read_from(self, name: str, positions: dict[int, int]) -> tuple[OpenTopic, int, Source]:
         """Begin to read a topic at these offsets: tails of its own, a generation of the assignment, a source."""

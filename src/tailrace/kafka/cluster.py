@@ -3,7 +3,8 @@
 Rules: nothing blocks the loop (the AdminClient's futures wake it through the trio token, its blocking calls run in a
 thread); every call ends within 10 s, with an answer, `UnknownTopic` or `KafkaUnavailable`; calls may overlap; one
 request serves many partitions or topics. A request cannot be taken back: it counts among those under way until it is
-answered, also when its caller has gone, and further ones wait for room.
+answered, also when its caller has gone, and further ones wait for room. `UnknownTopic` is final for clients, so it is
+raised only where it is sure (`sightings`).
 
 librdkafka's mock cluster has no controller, to which all `describe_*` requests go: there the metadata answers, with
 `topic_id` and `compacted` None.
@@ -11,6 +12,7 @@ librdkafka's mock cluster has no controller, to which all `describe_*` requests 
 
 import contextlib
 import itertools
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -19,7 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import trio
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, though its stubs do not say so
     AdminClient,
     ClusterMetadata,
@@ -31,6 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, tho
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.kafka import settings, topic
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.sightings import Sightings
 from tailrace.kafka.survey import Readable
 from tailrace.kafka.topic import Change, TopicDescription
 from tailrace.kafka.topic_ids import release_topic_id
@@ -49,8 +52,11 @@ _MAX_REQUESTS = 64
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
 # A partition is changing hands, also for some 10 ms after its topic was created: asked again until it has a leader.
+# _NOENT: librdkafka knows no leader at all. It says so at once while no broker can be reached, of every topic, and for
+# a second after one is back (measured); of a topic that does not exist, too.
 _MOVING = frozenset(
     {
+        "_NOENT",
         "NOT_LEADER_FOR_PARTITION",
         "LEADER_NOT_AVAILABLE",
         "FENCED_LEADER_EPOCH",
@@ -60,6 +66,8 @@ _MOVING = frozenset(
 )
 _MOVING_SECONDS = 3.0
 _MOVING_PAUSE_SECONDS = 0.1
+# Between two questions for a topic that is said to be missing.
+_MISSING_PAUSE_SECONDS = 0.25
 # What a look-up by time answers where there is no such record.
 _NOTHING = -1
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -86,22 +94,26 @@ class Cluster:
         self._troubles: deque[Trouble] = deque(maxlen=32)
         self._admin = AdminClient(
             settings.admin(kafka),
-            error_cb=lambda error: self._troubles.append(trouble(error)),
+            error_cb=self._error_event,
             logger=log or BrokerLog(),
         )
         self._has_controller = False
+        self._sightings = Sightings()
         self._requests = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def describe(self, name: str) -> TopicDescription:
-        """Raises `UnknownTopic`, `KafkaUnavailable`."""
+        """Raises `UnknownTopic`, after some seconds when there is reason to doubt it, and `KafkaUnavailable`."""
         _check_name(name)
-        described = (await self._look([name]))[name]
-        if described is None:
-            raise UnknownTopic(name)
+        begun = trio.current_time()
+        while (described := (await self._look([name]))[name]) is None:
+            self._admin.poll(0)  # what happened to its connections until now
+            if self._sightings.believes(name, trio.current_time() - begun, time.monotonic()):
+                raise UnknownTopic(name)
+            await trio.sleep(_MISSING_PAUSE_SECONDS)
         return described
 
     async def changes(self, known: Iterable[TopicDescription]) -> list[Change]:
-        """What became of these topics, by one request: new partitions, a new id, gone.
+        """What became of these topics, by one request: new partitions, a new id, gone, if only for this moment.
 
         Raises `KafkaUnavailable`, and then nothing is known about any of them.
         """
@@ -111,7 +123,8 @@ class Cluster:
     async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
         """Per partition the next offset for a read_committed reader who has read everything; one request.
 
-        Raises `UnknownTopic`, `KafkaUnavailable`; one of them also when one of the partitions does not exist.
+        Raises `UnknownTopic` (only so far as a leader says it at the moment), `KafkaUnavailable`; one of them also when
+        the topic, or one of the partitions, does not exist: ask `describe` first.
         """
         return (await self.listed(name, partitions, Listing.ENDS))[0]
 
@@ -155,10 +168,19 @@ class Cluster:
         except KafkaUnavailable as error:
             raise KafkaUnavailable(in_words(self._troubles) if self._troubles else str(error)) from None
 
+    def _error_event(self, error: KafkaError) -> None:
+        self._troubles.append(trouble(error))
+        self._sightings.lost(time.monotonic())
+
     async def _look(self, names: list[str], with_policy: bool = True) -> dict[str, TopicDescription | None]:
         """Per name what it is now, None when there is no such topic."""
-        if not names:
-            return {}
+        found = await self._found(names, with_policy) if names else {}
+        for name, described in found.items():
+            if described is not None:
+                self._sightings.seen(name)
+        return found
+
+    async def _found(self, names: list[str], with_policy: bool) -> dict[str, TopicDescription | None]:
         if not await self._can_describe():
             return _from_metadata(names, await self._metadata(None))
         # Sent together; the second one is a guest, and its refusal costs nothing.

@@ -17,7 +17,6 @@ NO_SUCH_TOPIC = frozenset(
         "TOPIC_AUTHORIZATION_FAILED",
         "_UNKNOWN_TOPIC",
         "_UNKNOWN_PARTITION",
-        "_NOENT",
     }
 )
 """Names that mean: the broker answered, and has no such topic or partition, or none that it shows us
