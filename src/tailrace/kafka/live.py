@@ -3,7 +3,8 @@
 Rules:
 - The consumer belongs to the poll thread alone. Everyone else leaves a command and rings the bell (`native`), which
   ends the wait: a command is taken within a millisecond when nothing arrives, or after the batch in hand.
-- Partitions are assigned by hand and incrementally: no group, and what flows is not disturbed by what comes or goes.
+- Partitions are assigned by hand and incrementally: no group, and what flows is not disturbed by what comes or goes
+  (`assignments`).
 - A fault of a partition is told in the batch, librdkafka goes on by itself. An exception in the thread is ours, and
   comes out of `run`.
 - While there is no room for another batch the thread waits: pressure goes back to librdkafka's queue, and to Kafka.
@@ -11,7 +12,6 @@ Rules:
 Left out: reading back (another consumer's work), and what a record means.
 """
 
-import contextlib
 import functools
 import itertools
 from collections import deque
@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 import trio
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message
 
 from tailrace.kafka import settings
-from tailrace.kafka.batch import NO_PARTITION, Batch, Fault, batch
+from tailrace.kafka.assignments import Assignments
+from tailrace.kafka.batch import Batch, batch
 from tailrace.kafka.broker_log import BrokerLog
 from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.native import Doorbell
@@ -40,9 +41,6 @@ MAX_BATCH = 4000
 _WAIT_SECONDS = 0.5
 _WAIT_WITHOUT_BELL_SECONDS = 0.02
 
-# What a topic that opens may hold up the others: reached only when no broker answers, and then nothing flows.
-_METADATA_SECONDS = 0.5
-
 Command = Callable[[Consumer], None]
 
 
@@ -54,12 +52,6 @@ class LiveStatistics(msgspec.Struct, frozen=True):
     commands: int
     batches: int
     records: int
-
-
-class _Assignment(msgspec.Struct):
-    generation: int
-    partitions: set[int]
-    paused: bool = False
 
 
 class LiveConsumer:
@@ -82,13 +74,11 @@ class LiveConsumer:
         self._on_statistics = on_statistics
         self._log = log or BrokerLog()
         self._generations = itertools.count(1)
-        self._commands: deque[tuple[str, Command]] = deque()
+        self._commands: deque[Command] = deque()
         self._bell: Doorbell | None = None
         self._stopping = False
         # From here on the poll thread's own.
-        self._assigned: dict[str, _Assignment] = {}
-        self._generation_of: dict[str, int] = {}
-        self._faults: list[Fault] = []
+        self._assignments = Assignments()
         self._batches = 0
         self._records = 0
 
@@ -113,7 +103,7 @@ class LiveConsumer:
         or partition that does not exist nothing is ever heard: ask `Cluster` first.
         """
         generation = next(self._generations)
-        self._order(topic, functools.partial(self._do_assign, topic, dict(offsets), generation))
+        self._order(functools.partial(self._assignments.assign, topic, dict(offsets), generation))
         return generation
 
     def extend(self, topic: str, offsets: Mapping[int, int]) -> None:
@@ -122,27 +112,26 @@ class LiveConsumer:
         A partition that is assigned already is moved, which is meant for one that a fault stopped: records of it
         that are under way could not be told from the new ones.
         """
-        self._order(topic, functools.partial(self._do_extend, topic, dict(offsets)))
+        self._order(functools.partial(self._assignments.extend, topic, dict(offsets)))
 
     def unassign(self, topic: str) -> None:
         """Ends reading it; batches that still carry its records are under way."""
-        self._order(topic, functools.partial(self._do_unassign, topic))
+        self._order(functools.partial(self._assignments.unassign, topic))
 
     def pause(self, topic: str) -> None:
         """Stops fetching; what librdkafka holds is dropped, and fetched again by `resume`: nothing is lost."""
-        self._order(topic, functools.partial(self._do_pause, topic))
+        self._order(functools.partial(self._assignments.pause, topic, True))
 
     def resume(self, topic: str) -> None:
         """Goes on behind the last record that was handed over."""
-        self._order(topic, functools.partial(self._do_resume, topic))
+        self._order(functools.partial(self._assignments.pause, topic, False))
 
     def statistics(self) -> LiveStatistics:
-        assigned = list(self._assigned.values())
-        partitions = sum(len(each.partitions) for each in assigned)
-        return LiveStatistics(len(assigned), partitions, len(self._commands), self._batches, self._records)
+        topics, partitions = self._assignments.size
+        return LiveStatistics(topics, partitions, len(self._commands), self._batches, self._records)
 
-    def _order(self, topic: str, command: Command) -> None:
-        self._commands.append((topic, command))
+    def _order(self, command: Command) -> None:
+        self._commands.append(command)
         self._ring()
 
     def _ring(self) -> None:
@@ -179,71 +168,14 @@ class LiveConsumer:
 
     def _take_commands(self, consumer: Consumer) -> None:
         while self._commands:
-            topic, command = self._commands.popleft()
-            try:
-                command(consumer)
-            except KafkaException as error:
-                what = trouble(error)
-                self._faults.append(Fault(topic, NO_PARTITION, what.name, what.text))
+            self._commands.popleft()(consumer)
+        self._assignments.retry(consumer)
 
     def _hand_over(self, batches: HandOff[Batch], messages: list[Message]) -> None:
-        if not messages and not self._faults:
-            return
-        arrived = batch(messages, self._generation_of)
-        if self._faults:
-            arrived.faults += self._faults
-            self._faults.clear()
-        if not arrived:
-            return
-        batches.give(arrived)
-        self._batches += 1
-        self._records += sum(map(len, arrived.records.values()))
-
-    def _do_assign(self, topic: str, offsets: dict[int, int], generation: int, consumer: Consumer) -> None:
-        is_new = topic not in self._assigned
-        self._do_unassign(topic, consumer)
-        self._assigned[topic] = _Assignment(generation, set(offsets))
-        self._generation_of[topic] = generation
-        consumer.incremental_assign([TopicPartition(topic, each, offsets[each]) for each in offsets])
-        if is_new:
-            _find_leaders(topic, consumer)
-
-    def _do_extend(self, topic: str, offsets: dict[int, int], consumer: Consumer) -> None:
-        if (assignment := self._assigned.get(topic)) is None:
-            return
-        if moved := assignment.partitions & offsets.keys():
-            consumer.incremental_unassign([TopicPartition(topic, each) for each in moved])
-        assignment.partitions |= offsets.keys()
-        added = [TopicPartition(topic, each, offsets[each]) for each in offsets]
-        consumer.incremental_assign(added)
-        if assignment.paused:
-            consumer.pause(added)
-
-    def _do_unassign(self, topic: str, consumer: Consumer) -> None:
-        self._do_resume(topic, consumer)  # a pause outlives the assignment (measured)
-        self._generation_of.pop(topic, None)
-        if (assignment := self._assigned.pop(topic, None)) is not None and assignment.partitions:
-            consumer.incremental_unassign(_partitions(topic, assignment))
-
-    def _do_pause(self, topic: str, consumer: Consumer) -> None:
-        if (assignment := self._assigned.get(topic)) is not None and not assignment.paused:
-            assignment.paused = True
-            consumer.pause(_partitions(topic, assignment))
-
-    def _do_resume(self, topic: str, consumer: Consumer) -> None:
-        if (assignment := self._assigned.get(topic)) is not None and assignment.paused:
-            assignment.paused = False
-            consumer.resume(_partitions(topic, assignment))
-
-
-def _partitions(topic: str, assignment: _Assignment) -> list[TopicPartition]:
-    return [TopicPartition(topic, each) for each in assignment.partitions]
-
-
-def _find_leaders(topic: str, consumer: Consumer) -> None:
-    """By itself librdkafka looks for them once a second: a topic opened after 1.1 s, and so after 0.1 (measured)."""
-    with contextlib.suppress(KafkaException):
-        consumer.list_topics(topic, timeout=_METADATA_SECONDS)
+        if messages and (arrived := batch(messages, self._assignments.generation_of)):
+            batches.give(arrived)
+            self._batches += 1
+            self._records += sum(map(len, arrived.records.values()))
 
 
 def _fill(messages: list[Message], consumer: Consumer, batches: HandOff[Batch]) -> None:
