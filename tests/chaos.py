@@ -220,10 +220,14 @@ class Follower:
             if offset >= begun and (self.keys is None or key in self.keys)
         ]
 
-    def is_complete(self, truth: Truth) -> bool:
-        """It has got, or passed, the last record it wants of every partition."""
+    def goals(self, truth: Truth) -> dict[int, int]:
+        """Of every partition that has something for it, the offset of the last record it wants."""
         lasts = {partition: self.wanted(truth, partition)[-1:] for partition in truth}
-        return all(self.kept.get(partition, 0) > last[0][0] for partition, last in lasts.items() if last)
+        return {partition: last[0][0] for partition, last in lasts.items() if last}
+
+    def has_reached(self, goals: dict[int, int]) -> bool:
+        """It has got, or passed, all of these. To be asked often: its clients share the loop with whoever asks."""
+        return all(self.kept.get(partition, 0) > offset for partition, offset in goals.items())
 
     def check(self, truth: Truth) -> int:
         """How many deliveries were right; fails when one is missing, repeated, out of order, or another one."""

@@ -99,8 +99,9 @@ class Chaos:
         for follower in self.followers:
             follower.pause = 0.0
         truth = await trio.to_thread.run_sync(read_truth, self.kafka, self.topic, self.writer.partitions)
+        goals = {follower: follower.goals(truth) for follower in self.followers}
         with trio.move_on_after(DEADLINE_SECONDS):
-            while standing := [each for each in self.followers if not each.is_complete(truth)]:  # noqa: ASYNC110
+            while standing := [each for each in self.followers if not each.has_reached(goals[each])]:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         assert not standing, f"not at the end: {standing}"
         return sum(follower.check(truth) for follower in self.followers)
@@ -232,9 +233,11 @@ async def test_soak(own_kafka: Broker, tmp_path: Path) -> None:
     """CHAOS_SECONDS: how long; 600 by default."""
     seconds = float(os.environ.get("CHAOS_SECONDS", "600"))
     async with chaos(own_kafka, tmp_path, pace=2000) as run:
-        for client in [multiplexed] * 6 + [stream, stream, cut_off, cut_off]:
+        for client in [multiplexed] * 6 + [stream, stream]:
             run.follow(client)
-        run.follow(half_open, most=2000)
+        # Up to 200 records each time they connect are fewer than are written meanwhile: they would never be at the end.
+        for client in (cut_off, cut_off, half_open):
+            run.follow(client, most=2000)
         run.follow_with_ours(tmp_path)
         faults = [run.shoot_a_gateway, run.shoot_the_broker, run.freeze_a_gateway, run.freeze_the_broker]
         ends = trio.current_time() + seconds
