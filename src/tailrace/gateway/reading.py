@@ -64,7 +64,7 @@ class Reading:
         self.slow = slow
         self._apart: dict[int, Apart] = {}  # by partition
         self._carried = 0  # delivered by cursors before this one
-        self._chase = Chase(self, owner)
+        self._chase: Chase | None = None  # from the first block on that is read back for it
         self._delivered = 0
         self._goal = {p: end for p, end in beginning.goal.items() if beginning.positions[p] < end}
         self.ticket = ticket
@@ -98,8 +98,16 @@ class Reading:
         self._conflate(subscription)
         wake(tail)
         if seq is None:
-            self._chase.start()
+            self._start_chase()
         return subscription
+
+    def _start_chase(self) -> None:
+        self._chase = self._chase or Chase(self, self._owner)
+        self._chase.start()
+
+    def _look_again(self) -> None:
+        if self._chase is not None:
+            self._chase.look_again()
 
     def _conflate(self, subscription: Subscription) -> None:
         """From `live` on a subscription that wants only the newest gets its records in rounds."""
@@ -161,7 +169,7 @@ class Reading:
         self._held.impatient.pop(self, None)
         self._topics.release(self._held)
         self._leave_snapshot()
-        self._chase.look_again()
+        self._look_again()
         return self._close_cursors()
 
     def _close_cursors(self) -> dict[int, int]:
@@ -178,7 +186,7 @@ class Reading:
         before = self._subscription
         self._carried += before.delivered
         self._subscription = self._begin(tail, None, positions, before.id, before.keys)
-        self._chase.look_again()
+        self._look_again()
 
     def ended(self, code: ErrorCode, message: str) -> None:
         """The gateway ends it."""
@@ -228,12 +236,13 @@ class Reading:
             self._fallen()
 
     def _fallen(self) -> None:
-        if self._chase.running:
-            if not self._chase.go_straight_on():
-                self._chase.look_again()
+        chase = self._chase
+        if chase is not None and chase.running:
+            if not chase.go_straight_on():
+                chase.look_again()
         elif not self.give_up_if_slow():
             self._held.open.traffic.fallen += 1
-            self._chase.start()
+            self._start_chase()
 
     def _arrived(self) -> None:
         """This cursor has passed its goals; those that are apart may have some left."""
