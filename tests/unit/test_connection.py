@@ -33,6 +33,10 @@ async def listen(connection: Connection) -> None:
             await connection.receive()
 
 
+def ignored(connection: Connection) -> None:
+    """Its handshake has been answered."""
+
+
 class Held:
     """A conversation in a task, its client, and its connection once it has ended."""
 
@@ -52,13 +56,12 @@ class Held:
         return self.connection.ending.code, self.connection.ending.reason, self.connection.by_gateway
 
     async def run(self, near: trio.socket.SocketType, talk: Talk) -> None:
-        async def told(connection: Connection) -> None:
+        def begun(connection: Connection) -> None:
             connection.on_end = self.endings.append
-            await talk(connection)
 
         stream = trio.SocketStream(near)
         try:
-            self.connection = await converse(stream, near, "test", Guard(1000, 4), ANSWER, told)
+            self.connection = await converse(stream, near, "test", Guard(1000, 4), ANSWER, begun, talk)
         finally:
             self._ended.set()
 
@@ -318,7 +321,7 @@ async def test_cancelled_from_above_is_a_shutdown() -> None:
         raw = Raw(trio.SocketStream(far))
         async with trio.open_nursery() as nursery:
             stream = trio.SocketStream(near)
-            nursery.start_soon(converse, stream, near, "test", Guard(1000, 4), ANSWER, listen)
+            nursery.start_soon(converse, stream, near, "test", Guard(1000, 4), ANSWER, ignored, listen)
             await raw.head()
             await wait_all_tasks_blocked()
             nursery.start_soon(answer_close, raw)

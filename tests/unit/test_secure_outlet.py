@@ -218,6 +218,6 @@ async def test_who_sends_records_without_data_is_told_so() -> None:
         far.shutdown(trio.socket.SHUT_WR)
         stream = trio.StapledStream(AnswerSink(), Flooding(seal))
         outlet = partial(SecureOutlet, seal=seal)
-        connection = await converse(stream, near, "", Guard(100, 4), b"101", talk, outlet)
+        connection = await converse(stream, near, "", Guard(100, 4), b"101", lambda _: None, talk, outlet)
     assert (connection.ending, connection.by_gateway) == (RATE_LIMITED, True)
     assert seal.gone == close_frame(RATE_LIMITED)

@@ -246,20 +246,13 @@ class Door:
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, told).after(RETRY_SECONDS)) from None
 
     async def _converse(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> None:
-        client, remote = visit.client, newcomer.address
-
-        async def talk(connection: Connection) -> None:
-            newcomer.settled()
-            connection.outlet.on_throttled = self._throttled
-            self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
-            if not isinstance(client, Dismissed):  # it is gone as soon as it has come
-                self.connections[connection] = client
-            _log.debug("connected", connection=connection.id, remote=remote, path=visit.path)
-            await client.talk(connection)
-
+        client, sock, remote = visit.client, stream.socket, newcomer.address
         outlet = partial(SecureOutlet, seal=stream) if isinstance(stream, TlsStream) else Outlet
+        begun = partial(self._begun, newcomer, visit)
         try:
-            connection = await converse(visit.stream, stream.socket, remote, visit.guard, visit.answer, talk, outlet)
+            connection = await converse(
+                visit.stream, sock, remote, visit.guard, visit.answer, begun, client.talk, outlet
+            )
         finally:
             client.release()
         self.connections.pop(connection, None)
@@ -267,6 +260,15 @@ class Door:
         assert ending is not None
         self._topics.counts.ended(ending)
         _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
+
+    def _begun(self, newcomer: Newcomer, visit: "Visit", connection: Connection) -> None:
+        """The handshake has been answered."""
+        newcomer.settled()
+        connection.outlet.on_throttled = self._throttled
+        self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
+        if not isinstance(visit.client, Dismissed):  # it is gone as soon as it has come
+            self.connections[connection] = visit.client
+        _log.debug("connected", connection=connection.id, remote=newcomer.address, path=visit.path)
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):

@@ -200,11 +200,12 @@ async def converse(
     remote: str,
     guard: Guard,
     answer: bytes,
+    begun: Callable[[Connection], None],
     talk: Callable[[Connection], Awaitable[None]],
     outlet: MakeOutlet = Outlet,
 ) -> Connection:
-    """Send the handshake's `answer`, let `talk` have the connection, and close it, whatever happens: the connection,
-    with its ending named.
+    """Send the handshake's `answer`, tell `begun`, let `talk` have the connection, and close it, whatever happens: the
+    connection, with its ending named.
 
     stream: what the client sends behind its handshake; outlet: what frames leave through. Raises
     nothing but Cancelled.
@@ -215,6 +216,7 @@ async def converse(
             connection = Connection(outlet(stream, sock, guard, nursery), sock, remote, nursery)
             try:
                 await connection.handshake(answer)
+                begun(connection)
                 await talk(connection)
             finally:
                 connection.outlet.dismiss()
