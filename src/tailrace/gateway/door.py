@@ -47,12 +47,13 @@ from tailrace.http.static import StaticFiles
 from tailrace.http.upgrade import Upgrade, choose_subprotocol, upgrade
 from tailrace.tls.certificates import Certificates
 from tailrace.tls.stream import TlsStream, secured
+from tailrace.tls.tcp import TcpStream
 from tailrace.websocket.connection import Connection, converse
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.outlet import Outlet
 from tailrace.websocket.secure import SecureOutlet
 
-Accepted = trio.SocketStream | TlsStream
+Accepted = TcpStream | TlsStream
 
 CODECS = {codec.name: codec for codec in (JSON_CODEC, MSGPACK_CODEC)}
 RETRY_SECONDS = 2  # suggested while Kafka does not answer, or the gateway drains
@@ -102,12 +103,13 @@ class Door:
             await self.admission.send_away(transport, newcomer)
             return
         self._inside += 1
-        stream: Accepted | None = transport
+        tcp = TcpStream(transport)
+        stream: Accepted | None = tcp
         try:
             if self._certificates is not None:
                 stream = None
                 with newcomer.waited_for():
-                    stream = await secured(transport, self._certificates, self._config.limits.handshake_timeout or 1e9)
+                    stream = await secured(tcp, self._certificates, self._config.limits.handshake_timeout or 1e9)
             visit = None if stream is None else await self._receive(stream, newcomer)
             if stream is not None and visit is not None:
                 await self._converse(stream, visit, newcomer)

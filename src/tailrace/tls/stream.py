@@ -14,6 +14,7 @@ import trio
 
 from tailrace.tls.certificates import Certificates
 from tailrace.tls.records import Records
+from tailrace.tls.tcp import TcpStream
 
 RECEIVE_BYTES = 65536  # off the socket at a time: four records
 ANSWERS_BYTES = 16 * 1024  # of TLS's own making that the client leaves unread
@@ -34,7 +35,7 @@ class TlsStream(trio.abc.Stream):
         "_credit", "_in", "_out", "_records", "_ssl", "_transport", "_unsent", "added_bytes", "flooded", "socket",
     )  # fmt: skip
 
-    def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext) -> None:
+    def __init__(self, transport: trio.SocketStream | TcpStream, context: ssl.SSLContext) -> None:
         self._transport = transport
         self.socket = transport.socket
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -178,7 +179,7 @@ class TlsStream(trio.abc.Stream):
         await self._transport.aclose()
 
 
-async def secured(transport: trio.SocketStream, certificates: Certificates, timeout: float) -> TlsStream | None:
+async def secured(transport: TcpStream, certificates: Certificates, timeout: float) -> TlsStream | None:
     """The stream after a handshake of at most `timeout` seconds; None when it failed, and the socket is closed."""
     stream = TlsStream(transport, certificates.context)
     with trio.move_on_after(timeout):
