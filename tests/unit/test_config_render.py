@@ -27,9 +27,10 @@ RULES = st.builds(
     claims=st.dictionaries(NAMES, st.one_of(NAMES, st.booleans(), st.integers(-(2**53), 2**53))),
     keys=st.one_of(st.none(), st.lists(NAMES, max_size=2).map(tuple)),
 )
+ORIGINS = st.sampled_from(["*", "null", "https://shop.example", "http://[::1]:8000"])  # others are faults
 CONFIGS = st.builds(
     Config,
-    listen=st.builds(Listen, origins=st.lists(NAMES, max_size=2).map(tuple), console=st.booleans()),
+    listen=st.builds(Listen, origins=st.lists(ORIGINS, max_size=2).map(tuple), console=st.booleans()),
     kafka=st.dictionaries(st.sampled_from(["a", "b.c", 'd"e', "f\\g"]), st.one_of(NAMES, st.integers(), st.booleans())),
     topics=st.dictionaries(NAMES, TOPICS, max_size=3),
     tail=st.builds(Tail, max_bytes=SIZES),
