@@ -270,6 +270,8 @@ def test_listening_for_others_needs_a_written_auth_mode(address: str) -> None:
 @pytest.mark.parametrize(
     ("assignments", "fault"),
     [
+        (["listen.address=127.0.0.1:8081"], "admin.address (default): is listen.address, too"),
+        (["listen.address=[::1]:1", "admin.address=[::1]:1"], "admin.address (--set): is listen.address, too"),
         (["listen.tls_certificate=c"], "listen.tls_certificate (--set): needs listen.tls_key"),
         (["listen.tls_key=k"], "listen.tls_key (--set): needs listen.tls_certificate"),
         (["listen.client_ca=c"], "listen.client_ca (--set): needs listen.tls_certificate"),
@@ -302,6 +304,12 @@ def test_what_an_unreadable_file_may_hold_is_not_missed(tmp_path: Path) -> None:
     for name in (str(file), str(tmp_path / "none.toml")):
         [fault] = faults(file=name, assignments=["listen.address=0.0.0.0:1"], checks=[brokers])
         assert name in fault
+
+
+@pytest.mark.parametrize("admin", ["127.0.0.1:2", "127.0.0.2:1", "false"])
+def test_listeners_of_their_own(admin: str) -> None:
+    assert load(assignments=["listen.address=127.0.0.1:1", f"admin.address={admin}"])
+    assert load(assignments=["listen.address=127.0.0.1:0", "admin.address=127.0.0.1:0"])
 
 
 def test_a_public_key_is_never_used_as_a_shared_secret() -> None:

@@ -27,6 +27,13 @@ def open_to_all(config: Config, written: Collection[Path]) -> Iterator[Finding]:
         yield ("listen", "address"), 'not loopback: set auth.mode ("jwt", or "none" to let everybody in)'
 
 
+def addresses(config: Config, written: Collection[Path]) -> Iterator[Finding]:
+    """Two listeners cannot have one port; port 0 is another one each time."""
+    public, admin = config.listen.address, config.admin.address
+    if admin is not None and split_address(admin) == split_address(public) and split_address(public)[1]:
+        yield ("admin", "address"), "is listen.address, too: it needs a port of its own, or false"
+
+
 def tls(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """A certificate needs its key and the other way round; client certificates need TLS."""
     listen = config.listen
@@ -81,4 +88,4 @@ def brokers(config: Config, written: Collection[Path]) -> Iterator[Finding]:
         yield ("kafka", "bootstrap.servers"), "missing: --kafka HOST:PORT says where Kafka is"
 
 
-ALWAYS: Final[tuple[Check, ...]] = (open_to_all, tls, tokens, origins, proxies)
+ALWAYS: Final[tuple[Check, ...]] = (open_to_all, addresses, tls, tokens, origins, proxies)
