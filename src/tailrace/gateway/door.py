@@ -4,6 +4,7 @@ Rules: everything about a stranger is bounded before it is looked at (the head b
 number); a refusal is an HTTP answer that says why; nothing a client does or fails to do raises past `handle`.
 """
 
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -112,7 +113,11 @@ class Door:
                     stream = await secured(tcp, self._certificates, self._config.limits.handshake_timeout or 1e9)
             visit = None if stream is None else await self._receive(stream, newcomer)
             if stream is not None and visit is not None:
-                await self._converse(stream, visit, newcomer)
+                try:
+                    connection = await self._conversation(stream, visit, newcomer)
+                finally:
+                    visit.client.release()
+                self._over(connection)
         except Exception:  # noqa: BLE001  costs this connection, not the gateway
             _log.exception("a connection failed, by a fault of ours")
         finally:
@@ -247,21 +252,11 @@ class Door:
             told = self._topics.away.told(request.topic, error)
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, told).after(RETRY_SECONDS)) from None
 
-    async def _converse(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> None:
-        client, sock, remote = visit.client, stream.socket, newcomer.address
+    def _conversation(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> Awaitable[Connection]:
+        """To be awaited by the caller: one coroutine less that an idle connection keeps."""
         outlet = partial(SecureOutlet, seal=stream) if isinstance(stream, TlsStream) else Outlet
-        begun = partial(self._begun, newcomer, visit)
-        try:
-            connection = await converse(
-                visit.stream, sock, remote, visit.guard, visit.answer, begun, client.talk, outlet
-            )
-        finally:
-            client.release()
-        self.connections.pop(connection, None)
-        ending = connection.ending
-        assert ending is not None
-        self._topics.counts.ended(ending)
-        _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
+        begun, talk = partial(self._begun, newcomer, visit), visit.client.talk
+        return converse(visit.stream, stream.socket, newcomer.address, visit.guard, visit.answer, begun, talk, outlet)
 
     def _begun(self, newcomer: Newcomer, visit: "Visit", connection: Connection) -> None:
         """The handshake has been answered."""
@@ -271,6 +266,14 @@ class Door:
         if not isinstance(visit.client, Dismissed):  # it is gone as soon as it has come
             self.connections[connection] = visit.client
         _log.debug("connected", connection=connection.id, remote=newcomer.address, path=visit.path)
+
+    def _over(self, connection: Connection) -> None:
+        """The conversation has ended, for a reason that has a name."""
+        self.connections.pop(connection, None)
+        ending = connection.ending
+        assert ending is not None
+        self._topics.counts.ended(ending)
+        _log.debug("disconnected", connection=connection.id, code=ending.code, reason=ending.reason)
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):
