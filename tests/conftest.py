@@ -1,17 +1,22 @@
 """Fixtures for every test: the real Kafka.
 
 `kafka` is one broker for the whole run (a topic per test keeps them apart); `own_kafka` is a broker that a test may
-stop, kill and restart. Without Java and Maven these tests are skipped, and the end of the run says so; with CI=true
-they fail instead.
+stop, kill and restart, `own_pair` two that are one cluster. Without Java and Maven these tests are skipped, and the end
+of the run says so; with CI=true they fail instead.
 """
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.kafka_broker import Broker, Unavailable
+from tests.kafka_pair import Pair
+
+K = TypeVar("K", Broker, Pair)
 
 _missing: list[str] = []
 
@@ -19,7 +24,7 @@ _missing: list[str] = []
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shared broker: `bootstrap`, `topic()`, `produce()`, `transaction()`, ... Not to be stopped."""
-    yield from _running(tmp_path_factory.mktemp("kafka"))
+    yield from _running(partial(Broker, tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,12 +39,18 @@ def no_leftovers() -> Iterator[None]:
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[Broker]:
     """A broker of the test's own, for `kill()`, `stop()`, `start()`, `frozen()`."""
-    yield from _running(tmp_path)
+    yield from _running(partial(Broker, tmp_path))
 
 
-def _running(folder: Path) -> Iterator[Broker]:
+@pytest.fixture
+def own_pair(tmp_path: Path) -> Iterator[Pair]:
+    """Two brokers of the test's own, of which it may stop the second."""
+    yield from _running(partial(Pair, tmp_path))
+
+
+def _running(start: Callable[[], K]) -> Iterator[K]:
     try:
-        broker = Broker(folder)
+        broker = start()
     except Unavailable as reason:
         if os.environ.get("CI", "").lower() in {"true", "1"}:
             pytest.fail(f"the real Kafka is required when CI=true: {reason}", pytrace=False)

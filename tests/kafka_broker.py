@@ -117,7 +117,7 @@ def lasting(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]"
 class Broker:
     """One broker. Over restarts its addresses stay: `bootstrap`, and `sasl_bootstrap` (PLAIN, `USER`, `PASSWORD`)."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, cluster_id: str | None = None) -> None:
         self._jars = jars()
         self._folder = folder
         self._ports = _free_ports(3)
@@ -125,8 +125,10 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self.bootstrap = f"127.0.0.1:{self._ports[0]}"
         self.sasl_bootstrap = f"127.0.0.1:{self._ports[1]}"
+        self.controller = f"127.0.0.1:{self._ports[2]}"
+        self.cluster_id = cluster_id or uuid.uuid4().hex[:22]
         self._write_settings(settings or {})
-        self._java("kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4().hex[:22]), "-c", "server.properties")
+        self._java("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", "server.properties")
         self.start()
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap}, logger=_Silent())
         # One request at a time: a batch that is sent again (a topic just created may have no leader yet) would
