@@ -127,3 +127,9 @@ async def test_while_no_leader_is_known_the_ends_are_waited_for(
     admin.leaderless = forever()
     with trio.fail_after(9.5), pytest.raises(KafkaUnavailable, match="No leaders"):
         await cluster.ends("orders", [0])
+
+
+async def test_no_leader_is_known_of_a_topic_that_does_not_exist(cluster: Cluster, admin: ScriptedAdmin) -> None:
+    admin.leaderless, admin.missing = forever(), forever()
+    with pytest.raises(UnknownTopic):
+        await cluster.ends("orders", [0])

@@ -52,11 +52,8 @@ _MAX_REQUESTS = 64
 # The probe asks for one topic because that is the smallest question; it need not exist, and asking does not create it.
 _PROBE_TOPIC = "__tailrace_probe"
 # A partition is changing hands, also for some 10 ms after its topic was created: asked again until it has a leader.
-# _NOENT: librdkafka knows no leader at all. It says so at once while no broker can be reached, of every topic, and for
-# a second after one is back (measured); of a topic that does not exist, too.
 _MOVING = frozenset(
     {
-        "_NOENT",
         "NOT_LEADER_FOR_PARTITION",
         "LEADER_NOT_AVAILABLE",
         "FENCED_LEADER_EPOCH",
@@ -64,6 +61,9 @@ _MOVING = frozenset(
         "OFFSET_NOT_AVAILABLE",
     }
 )
+# librdkafka knows no leader at all. It says so at once while no broker can be reached, of every topic, and for a moment
+# after one is back (measured); of a topic that does not exist, too.
+_NO_LEADERS = "_NOENT"
 _MOVING_SECONDS = 3.0
 _MOVING_PAUSE_SECONDS = 0.1
 # Between two questions for a topic that is said to be missing.
@@ -85,6 +85,10 @@ class Listing(Enum):
 
 class _Moving(KafkaUnavailable):
     """One of `_MOVING`."""
+
+
+class _NoLeaders(_Moving):
+    """`_NO_LEADERS`: whether there is such a topic has to be asked."""
 
 
 class Cluster:
@@ -123,8 +127,8 @@ class Cluster:
     async def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
         """Per partition the next offset for a read_committed reader who has read everything; one request.
 
-        Raises `UnknownTopic` (only so far as a leader says it at the moment), `KafkaUnavailable`; one of them also when
-        the topic, or one of the partitions, does not exist: ask `describe` first.
+        Raises `UnknownTopic` (at the moment: whether it is so, `describe` tells), `KafkaUnavailable`; one of them also
+        when one of the partitions does not exist.
         """
         return (await self.listed(name, partitions, Listing.ENDS))[0]
 
@@ -135,7 +139,7 @@ class Cluster:
     async def listed(self, name: str, partitions: Iterable[int], *wanted: Listing) -> list[dict[int, int]]:
         """The answers to several listings in their order, asked at the same time; raises as `ends` does."""
         numbers = list(partitions)
-        return await _settled(lambda: self._listed(name, numbers, wanted))
+        return await self._settled(name, lambda: self._listed(name, numbers, wanted))
 
     async def at(self, name: str, partitions: Iterable[int], time_ms: int) -> dict[int, int] | None:
         """Per partition the first committed record's offset at or after a time (epoch ms, not negative), -1 where
@@ -145,7 +149,7 @@ class Cluster:
             return None
         spec: OffsetSpec = OffsetSpec.for_timestamp(time_ms)
         numbers = list(partitions)
-        found = await _settled(lambda: self._offsets(name, numbers, spec, IsolationLevel.READ_COMMITTED))
+        found = await self._settled(name, lambda: self._offsets(name, numbers, spec, IsolationLevel.READ_COMMITTED))
         return {partition: _told(offset, _NOTHING) for partition, offset in found.items()}
 
     async def survey(self, names: Collection[str]) -> dict[str, Readable]:
@@ -219,6 +223,19 @@ class Cluster:
             # The client's own error events and log lines wait for a poll; the futures do not.
             self._admin.poll(0)
 
+    async def _settled(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, asked for again while leaders are moving; then `KafkaUnavailable`."""
+        give_up = trio.current_time() + _MOVING_SECONDS
+        while True:
+            try:
+                return await ask()
+            except _Moving as moving:
+                if isinstance(moving, _NoLeaders) and not (await self._look([name], with_policy=False))[name]:
+                    raise UnknownTopic(name) from None
+                if trio.current_time() > give_up:
+                    raise
+            await trio.sleep(_MOVING_PAUSE_SECONDS)
+
     async def _listed(self, name: str, partitions: list[int], wanted: Iterable[Listing]) -> list[dict[int, int]]:
         sent = [await self._sent(partial(self._send, name, partitions, *each.value)) for each in wanted]
         return [{partition: _told(offset) for partition, offset in (await _offsets(each)).items()} for each in sent]
@@ -256,18 +273,6 @@ class Cluster:
         if not asked:
             return {}
         return self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
-
-
-async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, asked for again while leaders are moving; then `KafkaUnavailable`."""
-    give_up = trio.current_time() + _MOVING_SECONDS
-    while True:
-        try:
-            return await ask()
-        except _Moving:
-            if trio.current_time() > give_up:
-                raise
-        await trio.sleep(_MOVING_PAUSE_SECONDS)
 
 
 async def _offsets(sent: Mapping[TopicPartition, Future[Any]]) -> dict[int, int]:
@@ -349,6 +354,8 @@ async def _answer(future: Future[T]) -> T:
         what = trouble(error)
         if what.name in NO_SUCH_TOPIC:
             raise UnknownTopic(what.text) from None
+        if what.name == _NO_LEADERS:
+            raise _NoLeaders(what.text) from None
         raise (_Moving if what.name in _MOVING else KafkaUnavailable)(in_words([what])) from None
 
 
