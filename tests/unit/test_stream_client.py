@@ -1,5 +1,8 @@
 """One client on `/topics/{topic}`: from the handshake to the close, with messages and with bare values."""
 
+from typing import Any
+
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 from tests.gateway import Raw, handshake, masked
@@ -9,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from tailrace.config import Limits
 from tailrace.disconnect import SHUTDOWN
 from tailrace.errors import ErrorCode
+from tailrace.gateway.topics import Start
 
 VALUE = "/topics/orders?format=value"
 RECORD = "/topics/orders"
@@ -123,6 +127,34 @@ async def test_a_client_that_leaves_before_the_answer_gives_its_topic_back() -> 
                 await raw.reset()
         await wait_all_tasks_blocked()
         assert place.users("orders") == 0
+
+
+class PlainLease:
+    """A snapshot that is held."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    def release(self) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize("path", [RECORD, VALUE])
+async def test_a_topic_that_is_read_anew_before_the_answer(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """The tail that it was to read is nobody's any more: it ends, and holds neither the topic nor a snapshot."""
+    lease = PlainLease()
+    async with house(orders=[0]) as place:
+        begin = place.topics.start
+
+        async def begin_and_read_anew(*question: Any) -> Start:
+            start = await begin(*question)
+            start.held.open.forget(start.tail.format)
+            return msgspec.structs.replace(start, snapshot=lease)
+
+        monkeypatch.setattr(place.topics, "start", begin_and_read_anew)
+        async with place.visit(path) as raw:
+            assert await raw.close_frame() == (4006, "internal")
+        assert (lease.released, place.users("orders")) == (1, 0)
 
 
 async def test_a_value_too_large() -> None:

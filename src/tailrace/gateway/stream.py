@@ -62,7 +62,7 @@ class StreamClient:
         start, self._start = self._start, None  # the reading takes it over
         assert start is not None
         if start.held.open.tails.get(start.tail.format) is not start.tail:  # the topic was read anew since then
-            self._topics.release(start.held)
+            self._topics.give_up(start)
             self._connection.end(INTERNAL)
             raise Ended
         described, beginning = start.held.description, start.beginning
