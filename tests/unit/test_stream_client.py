@@ -4,14 +4,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 from structlog.testing import capture_logs
 from tests.gateway import Raw, handshake, masked
-from tests.plain_door import house
+from tests.plain_door import House, house
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace.config import Limits
 from tailrace.disconnect import SHUTDOWN
-from tailrace.errors import ErrorCode
+from tailrace.errors import CommandError, ErrorCode
 from tailrace.gateway.topics import Start
 
 VALUE = "/topics/orders?format=value"
@@ -130,31 +131,73 @@ async def test_a_client_that_leaves_before_the_answer_gives_its_topic_back() -> 
 
 
 class PlainLease:
-    """A snapshot that is held."""
+    """A snapshot that is held, and cannot be had once it is told so."""
 
     def __init__(self) -> None:
+        self.failed = trio.Event()
         self.released = 0
+
+    async def ready(self) -> dict[int, int]:
+        await self.failed.wait()
+        raise CommandError(ErrorCode.SNAPSHOT_UNAVAILABLE, "why")
 
     def release(self) -> None:
         self.released += 1
 
 
+def begin_with(patch: pytest.MonkeyPatch, place: House, lease: PlainLease, *, gone: bool = False) -> None:
+    """Subscriptions begin with this snapshot; `gone`: their tail is nobody's any more, as when a topic is read anew."""
+    begin = place.topics.start
+
+    async def start(*question: Any) -> Start:
+        found = await begin(*question)
+        if gone:
+            found.held.open.forget(found.tail.format)
+        return msgspec.structs.replace(found, snapshot=lease)
+
+    patch.setattr(place.topics, "start", start)
+
+
 @pytest.mark.parametrize("path", [RECORD, VALUE])
 async def test_a_topic_that_is_read_anew_before_the_answer(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """The tail that it was to read is nobody's any more: it ends, and holds neither the topic nor a snapshot."""
+    """It ends, and holds neither the topic nor a snapshot."""
     lease = PlainLease()
     async with house(orders=[0]) as place:
-        begin = place.topics.start
-
-        async def begin_and_read_anew(*question: Any) -> Start:
-            start = await begin(*question)
-            start.held.open.forget(start.tail.format)
-            return msgspec.structs.replace(start, snapshot=lease)
-
-        monkeypatch.setattr(place.topics, "start", begin_and_read_anew)
+        begin_with(monkeypatch, place, lease, gone=True)
         async with place.visit(path) as raw:
             assert await raw.close_frame() == (4006, "internal")
         assert (lease.released, place.users("orders")) == (1, 0)
+
+
+async def test_a_client_that_leaves_while_its_snapshot_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same moment: its topic is given back once."""
+    lease = PlainLease()
+    async with house(orders=[0]) as place:
+        begin_with(monkeypatch, place, lease)
+        async with place.visit(RECORD), place.visit(RECORD):
+            assert place.users("orders") == 2
+            connection = next(iter(place.door.connections))
+            assert connection.outlet.on_close is not None
+            lease.failed.set()
+            connection.outlet.on_close()
+            connection.end(SHUTDOWN)
+            await wait_all_tasks_blocked()
+            assert place.users("orders") == 0
+
+
+async def test_a_topic_that_is_read_anew_while_a_snapshot_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same moment: the subscription goes on where it was told to, without the snapshot."""
+    lease = PlainLease()
+    async with house(orders=[0]) as place:
+        begin_with(monkeypatch, place, lease)
+        async with place.visit(VALUE) as raw:
+            (held,) = place.topics.held
+            (reading,) = held.readings
+            lease.failed.set()
+            reading.rebase(held.open.tail(reading.format), [], {0: 0})
+            await wait_all_tasks_blocked()
+            await place.produce("orders", b"1")
+            assert await raw.frame() == (1, b"1")
 
 
 async def test_a_value_too_large() -> None:

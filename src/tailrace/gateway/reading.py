@@ -305,6 +305,8 @@ class Reading:
         try:
             ends = await lease.ready()
         except CommandError as error:
+            if self.snapshot is not lease:  # in the same moment it was closed, or its topic read anew
+                return True
             self.ended(error.code, error.message)
             return False
         if self.snapshot is lease and ends != self._goal:
