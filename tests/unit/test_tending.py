@@ -1,19 +1,22 @@
-"""The clock of a subscription's place, told every ten seconds where it moved without a record; and what is told when a
-topic is made anew between two questions.
+"""The clock of a subscription's place, told every ten seconds where it moved without a record; what is told when a topic
+is made anew between two questions; and what one topic, or one subscription, may cost the others: nothing.
 
 What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from tests.gateway import Raw
 from tests.plain_door import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tailrace.errors import KafkaUnavailable
+from tailrace.gateway.reading import Reading
 from tailrace.gateway.tending import PLACE_SECONDS, WATCH_SECONDS, Tending
 from tailrace.kafka.batch import Batch, Fault
 from tailrace.kafka.topic import Change, TopicDescription
@@ -108,3 +111,52 @@ async def test_a_topic_made_anew_right_behind_a_look(mock_clock: MockClock, monk
             await wait_all_tasks_blocked()
         gap = await raw.message()
         assert (gap["type"], gap["reason"], gap["from"], gap["next"]) == ("gap", "topic_recreated", 3, 0)
+
+
+async def test_a_topic_that_cannot_be_asked_about_holds_up_no_other(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `lost` the next offset is gone, and a partition without a leader answers nothing; `gone` is deleted."""
+    async with house(lost=[0], gone=[0]) as place, trio.open_nursery() as nursery:
+        nursery.start_soon(Tending(place.topics, 1 << 20).run)
+        async with place.visit("/topics/lost"), place.visit("/topics/gone") as raw:
+            place.topics.held[0].lost.add(0)
+            del place.kafka.ends_of["gone"]
+            monkeypatch.setattr(place.kafka, "listed", unanswered)
+            for _ in range(10):
+                mock_clock.jump(WATCH_SECONDS)
+                await wait_all_tasks_blocked()
+            assert [(held.open.name, held.lost) for held in place.topics.held] == [("lost", {0})]
+            assert await raw.close_frame() == (4503, "topic_deleted")
+        nursery.cancel_scope.cancel()
+
+
+async def unanswered(*_: object) -> NoReturn:
+    await trio.lowlevel.checkpoint()
+    raise KafkaUnavailable("no leader")
+
+
+async def test_a_fault_of_ours_in_a_verdict_ends_one_subscription(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tended("", 0) as (place, raw), place.visit("/topics/orders") as other:
+        held = place.topics.held[0]
+        unlucky = next(iter(held.readings))
+        rebase = Reading.rebase
+
+        def fail_for_one(reading: Reading, *verdict: Any) -> None:
+            if reading is unlucky:
+                raise KeyError("why")
+            rebase(reading, *verdict)
+
+        monkeypatch.setattr(Reading, "rebase", fail_for_one)
+        held.lost.add(0)
+        with capture_logs() as log:
+            mock_clock.jump(WATCH_SECONDS)
+            await wait_all_tasks_blocked()
+        assert await raw.close_frame() == (4006, "internal")
+        assert [entry["event"] for entry in log if entry["log_level"] == "error"] == [
+            "a subscription failed, by a fault of ours"
+        ]
+        await place.produce("orders", b"1")
+        assert [(await other.message())["type"] for _ in range(3)] == ["subscribed", "live", "record"]

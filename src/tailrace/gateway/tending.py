@@ -6,6 +6,7 @@ is told to each subscription as a verdict on its own place, and it goes on where
 subscriptions: those whose policy is not to wait, and those whose place moves without a record.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -64,11 +65,9 @@ class Tending:
         while True:
             await trio.sleep(WATCH_SECONDS)
             self._close_idle(trio.current_time())
-            try:
+            with _left_to_the_next_look():
                 changes = await self._topics.cluster.changes([held.description for held in self._topics.held])
                 await self._follow({id(change.before): change for change in changes})
-            except (KafkaUnavailable, UnknownTopic):
-                continue  # the next look finds it again
 
     def _close_idle(self, now: float) -> None:
         for held in self._topics.held:
@@ -79,19 +78,22 @@ class Tending:
 
     async def _follow(self, changes: dict[int, Change]) -> None:
         for held in self._topics.held:
-            change = changes.get(id(held.description))
-            if change is None:
-                held.missing_since = None
-            elif change.after is None:
-                self._missing(held, trio.current_time())
-                continue
-            elif change.recreated:
-                await self._recreated(held, change.after)
-                continue
-            else:
-                self._grow(held, change)
-            if held.lost:
-                await self._lost(held)
+            with _left_to_the_next_look():  # a topic that cannot be asked about holds up none of the others
+                await self._follow_one(held, changes.get(id(held.description)))
+
+    async def _follow_one(self, held: Held, change: Change | None) -> None:
+        if change is None:
+            held.missing_since = None
+        elif change.after is None:
+            self._missing(held, trio.current_time())
+            return
+        elif change.recreated:
+            await self._recreated(held, change.after)
+            return
+        else:
+            self._grow(held, change)
+        if held.lost:
+            await self._lost(held)
 
     def _missing(self, held: Held, now: float) -> None:
         held.missing_since = held.missing_since or now
@@ -143,11 +145,16 @@ class Tending:
         for format in formats:
             held.open.tail(format)
         for reading in list(held.readings):
-            self._judge(held, reading, judge)
+            _contained(reading, lambda reading: self._judge(held, reading, judge))
 
     def _judge(self, held: Held, reading: Reading, judge: Judge) -> None:
         verdicts, positions = judge(dict(reading.positions))
         reading.rebase(held.open.tail(reading.format), verdicts, positions)
+
+
+def _left_to_the_next_look() -> contextlib.suppress:
+    """What Kafka cannot tell now is found again then."""
+    return contextlib.suppress(KafkaUnavailable, UnknownTopic)
 
 
 def _contained(reading: Reading, look: Callable[[Reading], object]) -> None:
