@@ -66,6 +66,21 @@ async def test_one_who_brings_a_token_again_and_again_takes_no_room(autojump_clo
         nursery.cancel_scope.cancel()
 
 
+async def test_those_who_left_are_not_held_until_their_time(autojump_clock: MockClock) -> None:
+    """Nobody new has to come for that."""
+    async with trio.open_nursery() as nursery:
+        deadlines, met = started(nursery)
+        for turn in range(10_000):
+            deadlines.set(f"gone {turn}", trio.current_time() + 1000)
+        deadlines.set("stays", trio.current_time() + 2000)
+        for turn in range(10_000):
+            deadlines.discard(f"gone {turn}")
+        assert len(deadlines._heap) <= 2 + SLACK
+        await trio.sleep(20_000)
+        assert [name for name, _ in met] == ["stays"]
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_clock_that_is_put_forward(autojump_clock: MockClock) -> None:
     """A wall clock is looked at again, whatever was waited for."""
     now = [0.0]

@@ -36,16 +36,14 @@ class Deadlines(Generic[T]):
         """Instead of the deadline it has, if any."""
         self._at[owner] = at
         self._push(at, owner)
-        if len(self._heap) > 2 * len(self._at) + SLACK:
-            self._heap = []
-            for other, when in self._at.items():
-                self._push(when, other)
+        self._clear_out()
         if self._heap[0][0] == at:
             self._changed.set()
 
     def discard(self, owner: T) -> None:
         """It has none any more."""
-        self._at.pop(owner, None)
+        if self._at.pop(owner, None) is not None:
+            self._clear_out()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -66,6 +64,13 @@ class Deadlines(Generic[T]):
                 met += 1
                 if met % TURN == 0:
                     await trio.lowlevel.checkpoint()
+
+    def _clear_out(self) -> None:
+        """An entry of no use holds its owner, which may have gone hours before its time."""
+        if len(self._heap) > 2 * len(self._at) + SLACK:
+            self._heap = []
+            for owner, at in self._at.items():
+                self._push(at, owner)
 
     def _push(self, at: float, owner: T) -> None:
         heapq.heappush(self._heap, (at, next(self._numbers), owner))
