@@ -103,6 +103,7 @@ def test_faults_are_told_one_a_line_and_exit_2(command: list[str], tmp_path: Pat
         (["--set", 'topics."a b".publish=true'], 'topics."a b".publish (--set): no topic can have this name'),
         (["--workers", "257"], "--workers: 257 is more than 256"),
         (["--workers", "0"], '--workers: "0" is not a number of processes'),
+        (["--workers", "9" * 5000], '--workers: "9999'),
         (["--set", "rules=[{topics=[], allow=[]}]"], "rules (--set): rules[0].topics: names no topic"),
         (
             ["--set", "auth.secret=hunter2"],

@@ -186,6 +186,7 @@ async def test_a_subscription_that_ended_meanwhile_is_left_out() -> None:
         ("limit=many", "limit"),
         ("state=asleep", "state must be one of live, behind, catching_up"),
         ("after=me", "after must be a connection's id"),
+        ("after=a-" + "9" * 5000, "after must be a connection's id"),
         ("topics=orders", "topics"),
     ],
 )

@@ -103,7 +103,7 @@ async def test_a_workers_refusal_is_passed_on() -> None:
     assert await got(connections([FakeSlot(1, {"/connections?x=1": refused})]), "/connections?x=1") is refused  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("after", ["3:", "0:", "-1:", "x-17", "", "²:"])
+@pytest.mark.parametrize("after", ["3:", "0:", "-1:", "x-17", "", "²:", "9" * 5000 + ":"])
 def test_nonsense_behind_after(after: str) -> None:
     with pytest.raises(Refused):
         at_worker(f"/connections?after={after}", 2)

@@ -1,6 +1,7 @@
 """`tailrace serve`, and what `config check` and `config show` make of the same options."""
 
 import functools
+import re
 from argparse import Namespace
 from collections.abc import Collection, Iterator
 
@@ -18,6 +19,7 @@ Path = tuple[str, ...]
 _log = structlog.get_logger(__name__)
 
 MOST_WORKERS = 256  # a slip of the finger is not to start ten thousand processes
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def run(arguments: Namespace) -> int:
@@ -83,7 +85,7 @@ def certificates(config: Config, written: Collection[Path]) -> Iterator[tuple[Pa
 
 
 def _workers(written: str) -> Iterator[str]:
-    if not written.isascii() or not written.isdigit() or int(written) < 1:
+    if _NUMBER.fullmatch(written) is None or int(written) < 1:
         yield f'--workers: "{written}" is not a number of processes'
     elif int(written) > MOST_WORKERS:
         yield f"--workers: {written} is more than {MOST_WORKERS}: one for each core is enough"

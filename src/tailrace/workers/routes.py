@@ -4,6 +4,7 @@ A page of `/connections` is one worker's; `next` names the worker that has the f
 `next` sees every worker. Nobody is waited for longer than a scrape may take.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -21,6 +22,7 @@ from tailrace.workers.ledger import Ledger
 from tailrace.workers.slot import Slot
 
 ASK_SECONDS = 5.0  # Prometheus gives a scrape 10 s
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def routes(slots: Sequence[Slot], readiness: Callable[[], Readiness]) -> Routes:
@@ -75,7 +77,7 @@ def at_worker(target: str, workers: int) -> tuple[int, str]:
     path, _, query = target.partition("?")
     fields = dict(parse_qsl(query, keep_blank_values=True))
     number, _, after = fields.pop("after", "1:").partition(":")
-    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= workers:
+    if _NUMBER.fullmatch(number) is None or not 1 <= int(number) <= workers:
         raise Refused(MALFORMED.because("after must be what next said"))
     if after:
         fields["after"] = after
