@@ -270,6 +270,22 @@ async def test_a_fault_of_ours() -> None:
         assert await here.ended() == (4006, "internal", True)
 
 
+async def test_a_fault_of_ours_in_the_last_word() -> None:
+    """The client hears the ending all the same, and whoever had the connection hears that it is over."""
+
+    def fail(ending: Disconnect) -> None:
+        raise KeyError("why")
+
+    async def talk(connection: Connection) -> None:
+        connection.on_end = fail
+        connection.end(SHUTDOWN)
+
+    async with held(talk, fault="KeyError('why')") as here:
+        assert await here.raw.close_frame() == (4000, "shutdown")
+        await here.raw.stream.aclose()
+        assert await here.ended() == (4000, "shutdown", True)
+
+
 async def test_a_fault_of_trio_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its reader raises, the nurseries above never see it."""
 

@@ -159,9 +159,8 @@ class Connection:
         self._name(SHUTDOWN, by_gateway=True)  # nobody has named it: cancelled from above
         ending = self.ending
         assert ending is not None
+        self._tell_end(ending)
         try:
-            if self.on_end is not None:
-                self.on_end(ending)
             if self.outlet.line.error or ending is LOST:
                 return
             if self.outlet.close_sent is None and ending.code != LOST.code:
@@ -176,6 +175,14 @@ class Connection:
             pass  # gone already: there is nobody to say goodbye to
         finally:
             self._socket.close()
+
+    def _tell_end(self, ending: Disconnect) -> None:
+        """A fault of ours in that costs the last word, and neither the goodbye nor the descriptor."""
+        try:
+            if self.on_end is not None:
+                self.on_end(ending)
+        except Exception as error:  # noqa: BLE001  nothing passes this boundary
+            _log.error("a connection failed, by a fault of ours", connection=self.id, exc_info=error)
 
     async def _read_away(self) -> None:
         """Until the client's close frame or its end of file. What it still said is nobody's."""
