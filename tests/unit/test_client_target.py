@@ -50,6 +50,17 @@ def test_the_gateway_reads_what_was_asked_on_either_endpoint(start: From, keys: 
         assert subscribe.keys == (None if keys is None else {key.encode() for key in keys})
 
 
+@pytest.mark.parametrize("written", ["é", "%C3%A9", "%c3%a9"])
+def test_a_url_as_a_person_writes_it(written: str) -> None:
+    """Only ASCII is sent (RFC 9112, 3.2)."""
+    target = read_target(f"ws://here/topics/orders?key={written}&key=a b&key=\udcff")
+    assert target.request.keys == {"é".encode(), b"a b", b"\xff"}
+    url = target.url(target.request.from_)
+    assert url.isascii()
+    assert " " not in url
+    assert asked(url).keys == target.request.keys
+
+
 def test_a_stream_is_resumed_by_its_address_and_the_rest_stays_as_written() -> None:
     target = read_target("wss://here:1/base/topics/orders?access_token=a%2Bb&from=last:5&key=A%20B")
     assert (

@@ -32,6 +32,7 @@ ID: Final = 1
 """Of the one subscription on a `/ws` connection."""
 
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+_ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 _OURS: Final = frozenset({"from", "key", "slow", "format"})
 
 
@@ -65,6 +66,7 @@ def read_target(
 ) -> Target:
     """The target of a command line. topic: needed for a `/ws`, and only there. from_, slow: as in a `/topics` URL."""
     parts = urlsplit(url)
+    parts = parts._replace(path=_escaped(parts.path), query=_escaped(parts.query))
     if parts.scheme not in _SCHEMES or not parts.hostname or parts.username is not None or parts.port == 0:
         raise ValueError(f"{url!r} is not a gateway's URL, like ws://localhost:8080/topics/orders")
     path = "/ws" if parts.path in ("", "/") and topic is not None else parts.path
@@ -99,6 +101,11 @@ def write_from(start: From) -> str:
         case Last():
             return f"last:{start.count}"
     assert_never(start)
+
+
+def _escaped(written: str) -> str:
+    """What a person writes beyond ASCII, percent-encoded as browsers do; what is escaped already stays."""
+    return quote(written.encode(errors="surrogateescape"), safe=_ASCII)
 
 
 def _options(keys: list[str] | None, from_: str | None, slow: str | None) -> list[str]:

@@ -28,7 +28,7 @@ TAILRACE_LISTEN__ADDRESS=0.0.0.0:8080 TAILRACE_KAFKA__BOOTSTRAP_SERVERS=kafka:90
 ```
 
 In the environment a section and its key are joined by `__`, and below `TAILRACE_KAFKA__` an underscore stands for a dot. Durations and sizes have units
-(`"25s"`, `"1h30m"`, `"64KiB"`). A limit that may be `false` is off then. With [several processes](operations.md#several-processes) limits and memory are
+(`"25s"`, `"1.5h"`, `"64KiB"`). A limit that may be `false` is off then. With [several processes](operations.md#several-processes) limits and memory are
 those of each. In the end a small but whole file:
 
 ```toml
