@@ -13,7 +13,7 @@ FILES = StaticFiles(
 
 def get(path: str, *tags: str) -> Answer | None:
     headers = tuple((b"if-none-match", tag.encode()) for tag in tags)
-    return FILES.answer(Head("GET", path, path.partition("?")[0], "1.1", headers, b"", b""))
+    return FILES.answer(Head("GET", path, path.partition("?")[0], "1.1", headers, b""))
 
 
 def tag_of(path: str) -> str:
@@ -48,7 +48,7 @@ def test_headers_of_the_page_go_with_every_file_and_instead_of_the_defaults(path
     own = (("Content-Security-Policy", "default-src 'self'"), ("x-content-type-options", "nosniff"))
     files = StaticFiles({"/": (HTML, b"<p>"), "/main.js": ("text/javascript", b"1")}, own)
     for tags in ((), ((b"if-none-match", b"*"),)):
-        answer = files.answer(Head("GET", path, path, "1.1", tags, b"", b""))
+        answer = files.answer(Head("GET", path, path, "1.1", tags, b""))
         assert answer is not None
         head = render(answer, head_only=True).decode().lower()
         assert head.count("content-security-policy: ") == head.count("x-content-type-options: nosniff") == 1

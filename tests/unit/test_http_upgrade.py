@@ -25,7 +25,7 @@ KNOWN = ("tailrace.v1.json", "tailrace.v1.msgpack")
 
 def head_of(*lines: tuple[str, str], method: str = "GET", version: str = "1.1") -> Head:
     headers = tuple((name.encode(), value.encode("latin-1")) for name, value in lines)
-    return Head(method, "/ws", "/ws", version, headers, b"", b"")
+    return Head(method, "/ws", "/ws", version, headers, b"")
 
 
 def handshake(*, method: str = "GET", version: str = "1.1", **changes: str | None) -> Head:

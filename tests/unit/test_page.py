@@ -35,7 +35,7 @@ class Names:
 
 
 def topics_of(door: Any) -> list[str]:
-    page = door.page.answer(Head("GET", "/", "/", "1.1", (), b"", b"")).body
+    page = door.page.answer(Head("GET", "/", "/", "1.1", (), b"")).body
     config = page.partition(b'id="tailrace-config">')[2].partition(b"</script>")[0]
     return list(msgspec.json.decode(config)["topics"])
 

@@ -10,7 +10,6 @@ from tailrace.core.protocol import (
     MSGPACK,
     Authenticated,
     Closing,
-    Codec,
     ErrorMessage,
     Gap,
     Live,
@@ -21,7 +20,6 @@ from tailrace.core.protocol import (
     Subscribed,
     Unsubscribed,
     Welcome,
-    negotiate,
 )
 from tailrace.disconnect import SHUTDOWN
 from tailrace.errors import CommandError, ErrorCode
@@ -85,24 +83,3 @@ def test_msgpack_says_the_same_with_integer_partitions(message: Message, written
 def test_what_a_codec_is() -> None:
     assert (JSON.name, JSON.opcode, JSON.text) == ("tailrace.v1.json", 1, True)
     assert (MSGPACK.name, MSGPACK.opcode, MSGPACK.text) == ("tailrace.v1.msgpack", 2, False)
-
-
-@pytest.mark.parametrize(
-    ("offered", "codec"),
-    [
-        ([], None),
-        (["tailrace.v1.json"], JSON),
-        (["tailrace.v1.msgpack"], MSGPACK),
-        (["tailrace.v2.json", "tailrace.v1.msgpack", "tailrace.v1.json"], MSGPACK),
-        (["tailrace.token.x.y.z", "tailrace.v1.json"], JSON),
-    ],
-)
-def test_the_clients_first_known_subprotocol_is_taken(offered: list[str], codec: Codec | None) -> None:
-    assert negotiate(offered) is codec
-
-
-@pytest.mark.parametrize("offered", [["mqtt"], ["TAILRACE.V1.JSON"], ["tailrace.token.x.y.z"]])
-def test_an_offer_without_a_known_name_is_refused(offered: list[str]) -> None:
-    with pytest.raises(CommandError) as caught:
-        negotiate(offered)
-    assert caught.value.code is ErrorCode.BAD_REQUEST

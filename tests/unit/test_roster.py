@@ -72,7 +72,7 @@ class House:
         return one
 
     async def ask(self, query: str = "") -> Any:
-        head = Head("GET", f"/connections?{query}", "/connections", "1.1", (), b"", b"")
+        head = Head("GET", f"/connections?{query}", "/connections", "1.1", (), b"")
         answer = await connections(self)(head)  # type: ignore[arg-type,misc]
         assert answer.status == 200
         return msgspec.json.decode(answer.body)

@@ -37,7 +37,7 @@ class Head(msgspec.Struct, frozen=True):
     """A request head.
 
     target: origin form, `/path?query`, as sent (not percent-decoded); path: `target` before the `?`.
-    headers: (name in lower case, value) in the order sent. raw: the bytes read; behind: those after the head.
+    headers: (name in lower case, value) in the order sent. behind: the bytes that came after the head.
     """
 
     method: str
@@ -45,7 +45,6 @@ class Head(msgspec.Struct, frozen=True):
     path: str
     version: str
     headers: tuple[tuple[bytes, bytes], ...]
-    raw: bytes
     behind: bytes
 
     @property
@@ -87,18 +86,18 @@ async def _read_head(stream: trio.abc.ReceiveStream, limit: int) -> Head:
     if head is not None:
         return head
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limit)
-    raw = bytearray()
+    read = 0
     while True:
         if not chunk:
             raise NoRequest("eof")
-        raw += chunk
+        read += len(chunk)
         parser.receive_data(bytes(chunk))
         request = _next_request(parser)
         if request is not None:
-            return _known(request, bytes(raw), parser.trailing_data[0])
-        if len(raw) >= limit:
+            return _known(request, parser.trailing_data[0])
+        if read >= limit:
             raise Refused(HEAD_TOO_LARGE)
-        chunk = await stream.receive_some(min(_CHUNK_BYTES, limit - len(raw)))
+        chunk = await stream.receive_some(min(_CHUNK_BYTES, limit - read))
 
 
 def usual_head(data: bytes) -> Head | None:
@@ -112,7 +111,7 @@ def usual_head(data: bytes) -> Head | None:
     if names.count(b"host") != 1 or not _UNUSUAL.isdisjoint(names):
         return None
     target = match[1].decode("ascii")
-    return Head("GET", target, target.partition("?")[0], "1.1", headers, data, data[match.end() :])
+    return Head("GET", target, target.partition("?")[0], "1.1", headers, data[match.end() :])
 
 
 def _next_request(parser: h11.Connection) -> h11.Request | None:
@@ -124,13 +123,13 @@ def _next_request(parser: h11.Connection) -> h11.Request | None:
     return event if isinstance(event, h11.Request) else None
 
 
-def _known(request: h11.Request, raw: bytes, behind: bytes) -> Head:
+def _known(request: h11.Request, behind: bytes) -> Head:
     method, version = request.method.decode("ascii"), request.http_version.decode("ascii")
     if not version.startswith("1."):
         raise Refused(HTTP_VERSION)
     target = origin_form(request.target.decode("ascii"))
     path = target.partition("?")[0]
-    return Head(method, target, path, version, tuple(request.headers), raw, behind)
+    return Head(method, target, path, version, tuple(request.headers), behind)
 
 
 def origin_form(target: str) -> str:

@@ -65,7 +65,7 @@ async def _tell(channel: Channel[FromParent], routes: Routes, question: Ask) -> 
 
 def head(target: str) -> Head:
     """The request that the parent was asked, as far as a route looks at it."""
-    return Head("GET", target, target.partition("?")[0], "1.1", (), b"", b"")
+    return Head("GET", target, target.partition("?")[0], "1.1", (), b"")
 
 
 def inherit(descriptors: Sequence[int]) -> list[trio.SocketListener]:
