@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tailrace.core.commands import is_topic_name
 from tailrace.core.protocol import (
     JSON,
     LATEST,
@@ -419,3 +420,13 @@ def test_thousands_of_unknown_fields_are_refused() -> None:
 
 def test_a_token_is_not_shown() -> None:
     assert "secret" not in repr(JSON.decode('{"type":"auth","id":1,"token":"secret"}'))
+
+
+@pytest.mark.parametrize("name", ["a", "orders.v2_x-Y", "...", "a" * 249])
+def test_legal_names(name: str) -> None:
+    assert is_topic_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "a\0b", "ü", "\ud800", "a" * 250, "a\n"])
+def test_names_that_no_topic_can_have(name: str) -> None:
+    assert not is_topic_name(name)

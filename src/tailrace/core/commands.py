@@ -113,8 +113,13 @@ class Ping(Struct, frozen=True, gc=False):
 Command = Subscribe | Unsubscribe | Publish | Auth | Ping
 
 
+def is_topic_name(name: str) -> bool:
+    """Whether a topic of Kafka's can have this name at all."""
+    return _TOPIC_NAME.match(name) is not None
+
+
 def check_topic_name(name: str) -> str:
     """`name`, if Kafka could have a topic of that name; else `unknown_topic`, since none can exist."""
-    if _TOPIC_NAME.match(name) is None:
+    if not is_topic_name(name):
         raise CommandError(ErrorCode.UNKNOWN_TOPIC, "no topic can have this name: 1 to 249 of a-z A-Z 0-9 . _ -")
     return name

@@ -1,19 +1,8 @@
 """What is known of a topic, and what became of it between two looks. Pure."""
 
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
-
-# Kafka's own rule (org.apache.kafka.common.internals.Topic).
-_LEGAL_NAME = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}\Z")
-
-
-def is_legal(name: str) -> bool:
-    """Whether a topic can have this name at all. Ask before librdkafka is asked: its binding cuts a name at a NUL,
-    refuses an empty one with ValueError, and crashes the process on a lone surrogate (2.16.1, measured).
-    """
-    return _LEGAL_NAME.match(name) is not None
 
 
 class TopicDescription(msgspec.Struct, frozen=True):
