@@ -23,10 +23,9 @@ from tailrace.core.compacting import (
     Row,
     Tab,
     covering,
-    encoding,
     from_offset,
 )
-from tailrace.core.encode import Encoder, TooLarge
+from tailrace.core.encode import ENCODE, Encoder, TooLarge
 
 START = 100  # where the log begins
 Log = list[tuple[bytes | None, bytes | None]]
@@ -311,7 +310,7 @@ def test_a_record_that_cannot_be_shown_is_a_hole() -> None:
 def test_the_format_decides_how_a_record_is_encoded(format: int, opcode: int) -> None:
     record = Record(1, b"k", b"{}")
     record.partition, record.timestamp, record.headers = (lambda: 0), (lambda: (0, 0)), (lambda: None)  # type: ignore
-    found, payload = encoding(format, Encoder("t"))(record)
+    found, payload = ENCODE[format](Encoder("t"), record)
     assert found == opcode
     assert (payload == b"{}") == (format == _fanout.VALUE)
 

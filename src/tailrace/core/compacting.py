@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tailrace._fanout import JSON, MSGPACK, VALUE, Stretch
-from tailrace.core.encode import Encoder, TooLarge
-from tailrace.core.frame import BINARY, TEXT
+from tailrace._fanout import Stretch
+from tailrace.core.encode import TooLarge
 
 CHUNK_BYTES = 256 * 1024  # of payloads; a stretch of them is built in the loop, in about 0.3 ms
 CHUNK_RECORDS = 2048
@@ -298,15 +297,6 @@ def covering(row: Row, offset: int) -> Chunk | None:
 def from_offset(row: Row, offset: int) -> Row:
     """What is left of a row whose log begins at `offset` now."""
     return tuple(chunk for chunk in row if chunk.next > offset)
-
-
-def encoding(format: int, encoder: Encoder) -> Encode:
-    """A record's opcode and payload, in JSON, MSGPACK or VALUE of `_fanout`."""
-    return {
-        JSON: lambda record: (TEXT, encoder.json(record)),
-        MSGPACK: lambda record: (BINARY, encoder.msgpack(record)),
-        VALUE: encoder.value,
-    }[format]
 
 
 def _raw_bytes(key: bytes, record: Any) -> int:

@@ -13,9 +13,8 @@ from typing import Any
 
 import msgspec
 
-from tailrace._fanout import JSON, MSGPACK, VALUE, Stretch
-from tailrace.core.encode import Encoder, TooLarge
-from tailrace.core.frame import BINARY, TEXT
+from tailrace._fanout import JSON, VALUE, Stretch
+from tailrace.core.encode import ENCODE, Encoder, TooLarge
 
 CAP_BYTES = 256 * 1024
 STRIDE = 1024
@@ -116,7 +115,7 @@ class Cutter:
         key = record.key()
         for stretch in self._open:
             try:
-                opcode, payload = _ENCODE[stretch.format](self._encoder, record)
+                opcode, payload = ENCODE[stretch.format](self._encoder, record)
             except Exception as error:  # noqa: BLE001  one record must not end the reading
                 stretch.append_hole(offset, key)
                 if not isinstance(error, TooLarge):
@@ -132,9 +131,4 @@ def _full_bytes(stretches: list[Stretch]) -> int:
 _APPEND: dict[int, Callable[[Encoder, Stretch, list[Any], int], int]] = {
     JSON: lambda encoder, stretch, records, at: encoder.append_json(stretch, records, at),
     VALUE: lambda encoder, stretch, records, at: encoder.append_values(stretch, records, at),
-}
-_ENCODE: dict[int, Callable[[Encoder, Any], tuple[int, bytes]]] = {
-    JSON: lambda encoder, record: (TEXT, encoder.json(record)),
-    MSGPACK: lambda encoder, record: (BINARY, encoder.msgpack(record)),
-    VALUE: Encoder.value,
 }

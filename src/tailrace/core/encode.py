@@ -9,11 +9,12 @@ Left out: which values are JSON (`_json`), WebSocket headers (`frame`), writing 
 
 import gc
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from tailrace._fanout import Stretch, Tail
+from tailrace._fanout import JSON, MSGPACK, VALUE, Stretch, Tail
 from tailrace._json import is_json
 from tailrace.core.frame import BINARY, TEXT
 
@@ -191,6 +192,14 @@ class Encoder:
         offset = record.offset() or 0
         place = {"topic": self._topic, "partition": record.partition()}
         return {"type": "gap"} | place | {"from": offset, "to": offset + 1, "next": offset + 1, "reason": "too_large"}
+
+
+ENCODE: Final[dict[int, Callable[[Encoder, Record], tuple[int, bytes]]]] = {
+    JSON: lambda encoder, record: (TEXT, encoder.json(record)),
+    MSGPACK: lambda encoder, record: (BINARY, encoder.msgpack(record)),
+    VALUE: Encoder.value,
+}
+"""By format of `_fanout`: a record's opcode and payload. Raises TooLarge for VALUE."""
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -8,13 +8,15 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
 import trio
 
 from tailrace.core.allowance import Allowance
-from tailrace.core.compacting import Compacting, Encode, Memory, Row, encoding
+from tailrace.core.compacting import Compacting, Encode, Memory, Row
+from tailrace.core.encode import ENCODE
 from tailrace.core.position import Positions
 from tailrace.gateway.blocks import Source
 from tailrace.kafka.scan import Range, scan
@@ -55,7 +57,7 @@ class Scanning:
         encoder.not_json = encoder.too_large = 0
         if owned:
             tab.used_bytes = sum(chunk.memory_bytes for row in rows.values() for chunk in row)
-        encode = _pausing(encoding(format, encoder))
+        encode = _pausing(partial(ENCODE[format], encoder))
         ranges = [Range(p, max(starts.get(p, 0), beginnings[p]), end) for p, end in ends.items()]
         makers = {each.partition: Compacting(rows, each.partition, each.start, encode, tab, owned) for each in ranges}
         self.scans += 1
