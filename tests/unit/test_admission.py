@@ -10,7 +10,7 @@ import pytest
 import trio
 from tests.gateway import Raw, handshake, until
 from tests.plain_door import House, house
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
 from tailrace.config import Config, Limits, Listen
 from tailrace.gateway import door
@@ -67,7 +67,8 @@ async def test_a_turn_every_few_rounds_first_come_first_served() -> None:
 async def test_who_is_alone_does_not_wait() -> None:
     turns = Turns(ROUNDS)
     for _ in range(3):
-        await turns.take()
+        with assert_no_checkpoints():
+            await turns.take()
         await wait_all_tasks_blocked()
 
 

@@ -1,5 +1,5 @@
-"""The clock of a subscription's place, told every ten seconds where it moved without a record; what is told when a topic
-is made anew between two questions; and what one topic, or one subscription, may cost the others: nothing.
+"""The clock of a subscription's place, told every ten seconds where it moved without a record; a topic that is made
+anew between two questions; and what one topic, or one subscription, may cost the others: nothing.
 
 What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
 """

@@ -5,6 +5,7 @@ sources.py             file, environment, --set
 keys.py, decode.py     which keys there are; units, types, off
 checks.py              what no single key can tell
 render.py              the effective configuration as TOML again, secrets masked
+reference.py           docs/configuration.md, from the same structs
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,16 +1,11 @@
 """The pure core: what is said, decided and encoded; no trio, sockets, clocks, threads or logging.
 
-What a client sends, in the order it passes through:
-
-    codec      one message's bytes -> a command (commands), and a message (messages) -> bytes; protocol names it all
-    session    one `/ws` connection: command or outcome in, actions out (actions, lifecycle)
-    stream     the same for one `/topics/{topic}` connection (stream_target reads its URL)
-
-What a record passes through:
-
-    encode     a Kafka message -> a payload, once for all subscribers
-    frame      a payload -> a WebSocket frame
-    position   the vector of next offsets that gateway and client both hold
-
-`compacting` keeps the newest record of every key, for snapshots. `exposure` says which topics may be named at all.
+What a client sends:      codec reads it into `commands` and writes `messages`; protocol names all of it for others.
+                          session (`/ws`) and stream (`/topics`) decide what it means: actions, by lifecycle's table.
+What a client may:        access, over exposure (which topics), rules and claims (who); pace and crowd (how much).
+What a record becomes:    encode (payloads, once for all subscribers), frame, and the compiled _fanout that sends them.
+Where reading begins:     begin judges what Kafka answered; position is the vector that both sides keep.
+What is read back:        lane and elevator say what is read next; cutting makes blocks of it, block_cache keeps them;
+                          allowance bounds it; compacting keeps the newest record of every key, for snapshots.
+What is written:          publishing.
 """

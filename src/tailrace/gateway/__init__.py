@@ -1,6 +1,11 @@
-"""The composition: topics, clients and listeners, joined into one gateway.
+"""The composition: topics, clients and listeners, joined into one gateway. Here alone the edges meet.
 
-Here alone the edges meet: a batch from kafka/ goes through `pump` into a topic's tails, a conversation from
-websocket/ is given a `Client` or a `Stream`, an HTTP answer from http/ is written where a handshake is refused. What a
-`reading` wants that no tail has comes from `blocks`, and from `snapshots` (built by `scanning`).
+Records        pump gives each topic (topics, topic) its turn; tending looks after what becomes of topics; delay, lag
+Subscriptions  reading is one that runs, told to its owner; begin finds where it starts (shared: asked once for many);
+               chase reads back what no tail has, apart what cannot be read now; blocks, readers; snapshots, scanning
+Clients        door lets them in (admission, credentials, presence, dismissed), gate knows who they are, and how long
+               (deadlines); client is one on /ws, stream one on /topics, echo one on /echo; away: Kafka cannot be asked
+Publishing     publisher is one connection's part, publishing what becomes of all of it
+The process    server draws the tree of tasks, notice ends it; reloading, hangup; service (systemd); allocator, garbage
+What it tells  parts, counts, loop_delay: numbers; collecting (/metrics), roster (/connections), ready (/readyz); page
 """

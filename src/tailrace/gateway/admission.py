@@ -107,7 +107,7 @@ class Newcomer:
             self._admission.let_go["timeout"] += 1
 
     def let_go(self) -> None:
-        """He has kept us waiting."""
+        """End what he keeps us waiting for: others need the room."""
         if self._scope is not None:
             self._scope.cancel()
 
@@ -153,8 +153,8 @@ class Newcomer:
 
 
 class Heard(trio.abc.ReceiveStream):
-    """What a newcomer says, a turn for each piece: parsing is work. seconds: for all he says; the time in our line is
-    not his. None: any."""
+    """A newcomer's bytes, a turn before each piece is handed on, since parsing is work. seconds: how long he may take
+    over all of them, the waiting for our turns left out; None: any time."""
 
     def __init__(self, stream: trio.abc.ReceiveStream, newcomer: Newcomer, seconds: float | None) -> None:
         self._stream = stream

@@ -61,7 +61,7 @@ class Entry:
         self.deadline = deadline
 
 
-class Gate:
+class TopicGate:
     """What is known of a topic, and who waits for it to be known."""
 
     __slots__ = ("asked_at", "asking", "parked", "partitions")
@@ -88,7 +88,7 @@ class Publishing:
         self._nursery: trio.Nursery | None = None
         self._room = Room(config.publish.max_bytes)
         self._line: deque[Entry] = deque()
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, TopicGate] = {}
         self._open: deque[Entry] = deque()  # in the order of their deadlines
         self._opened = trio.Event()
         self._reports: deque[Report] = deque()
@@ -143,23 +143,23 @@ class Publishing:
             return
         entry.state = State.AT_GATE
         entry.publisher.left_line()
-        gate = self._gates.setdefault(entry.topic, Gate())
+        gate = self._gates.setdefault(entry.topic, TopicGate())
         if gate.asking or not self._is_open(gate):
             gate.parked.append(entry)
             self._ask(entry.topic, gate)
         else:
             self._pass(entry, gate)
 
-    def _is_open(self, gate: Gate) -> bool:
+    def _is_open(self, gate: TopicGate) -> bool:
         fresh = trio.current_time() - gate.asked_at < KNOWN_SECONDS
         return fresh and self._producer is not None and self._producer.usable
 
-    def _ask(self, topic: str, gate: Gate) -> None:
+    def _ask(self, topic: str, gate: TopicGate) -> None:
         if not gate.asking and self._nursery is not None:
             gate.asking = True
             self._nursery.start_soon(self._find_out, topic, gate)
 
-    async def _find_out(self, topic: str, gate: Gate) -> None:
+    async def _find_out(self, topic: str, gate: TopicGate) -> None:
         """Is there a producer, and is there the topic? Then those who wait go on, else that is their answer."""
         while gate.parked:
             asked_at = trio.current_time()
@@ -184,7 +184,7 @@ class Publishing:
                 self._nursery.start_soon(self._producer.run)
                 await self._producer.started()
 
-    async def _let_in(self, gate: Gate) -> None:
+    async def _let_in(self, gate: TopicGate) -> None:
         """Those who wait, in their order; until one has to be asked for again."""
         passed = 0
         while gate.parked and self._is_open(gate):
@@ -197,7 +197,7 @@ class Publishing:
                 await trio.lowlevel.checkpoint()
         self._tell()
 
-    async def _turn_away(self, topic: str, gate: Gate, code: ErrorCode, message: str) -> None:
+    async def _turn_away(self, topic: str, gate: TopicGate, code: ErrorCode, message: str) -> None:
         del self._gates[topic]  # who comes from now on asks anew
         for number, entry in enumerate(gate.parked, 1):
             self._fail(entry, code, message)
@@ -207,7 +207,7 @@ class Publishing:
         self._admit()
         self._tell()
 
-    def _pass(self, entry: Entry, gate: Gate) -> bool:
+    def _pass(self, entry: Entry, gate: TopicGate) -> bool:
         """Hand it in, or settle it; False: its partition is not known, but may be new, so it is asked for once after
         the command came."""
         record = entry.record

@@ -323,7 +323,7 @@ class Reading:
     # ------------------------------------------------------------------------------------------ what is caught up apart
 
     def may_be_apart(self, left: dict[int, int]) -> bool:
-        """Something remains that these partitions hold back."""
+        """Whether it has other partitions too, which these keep out of the tail. left: as `Chase` counts it."""
         return len(left) + len(self._apart) < len(self._subscription.positions)
 
     def set_apart(self, left: dict[int, int], unreadable: set[int]) -> bool:

@@ -6,6 +6,7 @@ Read in this order:
     head.py      one request head off a stream, bounded in bytes and time; `Replay` hands the stream on
     upgrade.py   is it a WebSocket handshake, which subprotocol, and the answer
     origin.py    may a page of this origin connect
+    forwarded.py whose request it is, where proxies stand between
     answers.py   a whole answer, written, and closed so that the client can still read it
     static.py    the console page from memory
     admin.py     the admin listener: /livez, /readyz and a route table
