@@ -4,6 +4,7 @@ anew between two questions; and what one topic, or one subscription, may cost th
 What becomes of open topics under their subscribers is driven at random in tests/unit/test_catchup_model.py.
 """
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace.errors import KafkaUnavailable
 from tailrace.gateway.reading import Reading
-from tailrace.gateway.tending import PLACE_SECONDS, WATCH_SECONDS, Tending
+from tailrace.gateway.tending import PLACE_SECONDS, SLOW_SECONDS, WATCH_SECONDS, Tending
 from tailrace.kafka.batch import Batch, Fault
 from tailrace.kafka.topic import Change, TopicDescription
 
@@ -160,3 +161,37 @@ async def test_a_fault_of_ours_in_a_verdict_ends_one_subscription(
         ]
         await place.produce("orders", b"1")
         assert [(await other.message())["type"] for _ in range(3)] == ["subscribed", "live", "record"]
+
+
+class Looked:
+    """In place of a reading whose policy is not to wait: each look takes long."""
+
+    topic = "orders"
+
+    def __init__(self, rounds: list[int]) -> None:
+        self._rounds = rounds
+        self.seen: int | None = None
+
+    def give_up_if_slow(self, slow_bytes: int) -> None:
+        self.seen = self._rounds[0]
+
+
+async def test_others_have_their_turn_between_looks(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not read may have a thousand subscriptions to be looked at, four times a second."""
+    monkeypatch.setattr("tailrace.gateway.tending.time.perf_counter", itertools.count().__next__)
+    rounds = [0]
+
+    async def others() -> None:
+        while True:
+            rounds[0] += 1
+            await trio.lowlevel.checkpoint()
+
+    async with tended("", 0) as (place, _), trio.open_nursery() as nursery:
+        impatient: Any = {Looked(rounds): None for _ in range(20)}
+        place.topics.held[0].impatient = impatient
+        nursery.start_soon(others)
+        mock_clock.jump(SLOW_SECONDS)
+        while any(each.seen is None for each in impatient):
+            await trio.lowlevel.checkpoint()
+        assert len({each.seen for each in impatient}) >= 10, "a round may run either of two tasks first"
+        nursery.cancel_scope.cancel()
