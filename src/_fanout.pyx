@@ -61,6 +61,8 @@ cdef enum:
     ROUND_RECORDS = 262144  # looked at for one round: about 5 ms
     TEXT_OPCODE = 1  # RFC 6455, 5.2
     BINARY_OPCODE = 2
+    WAITS_RECORDS = 16384   # looked at for one question how much waits: 0.05 to 0.3 ms
+    WALK_COST = 8    # walking past a record that is not wanted costs about as much as copying this many bytes (7 ns)
     LOOK_COST = 16   # looking at a record for a round costs about as much as copying this many bytes
     SEND_COST = 4096 # a send() of any size costs about as much as copying this many bytes (5 us at 1 GB/s, loopback)
 

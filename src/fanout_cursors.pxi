@@ -127,6 +127,54 @@ cdef inline bint wants(Cursor* cursor, uint64_t key) noexcept nogil:
     return low < cursor.keys_count and cursor.keys[low] == key
 
 
+# ----------------------------------------------------------------------------------------------------------------------- waiting
+
+cdef size_t bytes_from(Tail_* tail, int64_t seq) noexcept nogil:
+    """Of all frames from a place on."""
+    cdef Block* block
+    cdef size_t i = tail.blocks_end, size = 0
+    while i > tail.blocks_at:
+        i -= 1
+        block = tail.blocks[i]
+        if block.first <= seq:
+            return size + block.used - frame_begin(block, seq - block.first)
+        size += block.used
+    return size
+
+
+cdef size_t own_bytes(Cursor* cursor, int64_t seq, int64_t stop) noexcept nogil:
+    """Of its frames among the records seq..stop."""
+    cdef Block* block = locate(cursor.tail, seq)
+    cdef size_t i, last, size = 0
+    while block != NULL and seq < stop:
+        last = min(block.count, <size_t>(stop - block.first))
+        for i in range(seq - block.first, last):
+            if wants(cursor, block.key[i]) and not below_floor(cursor, block.partition[i], block.offset[i]):
+                size += block.end[i] - frame_begin(block, i)
+        seq = block.first + last
+        block = locate(cursor.tail, seq)
+    return size
+
+
+cdef size_t waiting(Cursor* cursor, int64_t seq) noexcept nogil:
+    """Bytes of its own frames from its place `seq` on, as far as was counted before and WAITS_RECORDS further.
+
+    A client that does not read may have a thousand cursors, each with millions of records before it: none is counted twice.
+    """
+    cdef int64_t upto
+    if cursor.keys == NULL and cursor.floor == NULL:
+        return bytes_from(cursor.tail, seq)
+    if cursor.counted_from < oldest(cursor.tail) or not 0 <= seq - cursor.counted_from <= 4 * WAITS_RECORDS or seq > cursor.counted:
+        cursor.counted_from = cursor.counted = seq
+        cursor.counted_bytes = 0
+    cursor.counted_bytes -= own_bytes(cursor, cursor.counted_from, seq)
+    cursor.counted_from = seq
+    upto = min(cursor.tail.end, cursor.counted + WAITS_RECORDS)
+    cursor.counted_bytes += own_bytes(cursor, cursor.counted, upto)
+    cursor.counted = upto
+    return cursor.counted_bytes
+
+
 # --------------------------------------------------------------------------------------------------------------------- gathering
 
 cdef bint gather_frame(Tail_* tail, Block* block, size_t i, const char* slot) noexcept nogil:
@@ -149,8 +197,12 @@ cdef bint gather_frame(Tail_* tail, Block* block, size_t i, const char* slot) no
 
 
 cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) noexcept nogil:
-    """Gather what this cursor wants from seq on, until `limit` bytes, a hole, or a goal is passed: where it stopped."""
+    """Gather what this cursor wants from seq on, until `limit` bytes, a hole, or a goal is passed: where it stopped.
+
+    Behind a block, also when so many records were passed that this cost as much as `limit` bytes: a tail may hold millions.
+    """
     cdef Tail_* tail = cursor.tail
+    cdef int64_t begun = seq
     cdef Block* block = locate(tail, seq)
     cdef size_t i
     cdef int32_t p
@@ -181,6 +233,8 @@ cdef int64_t gather_walk(Cursor* cursor, int64_t seq, size_t limit, Stop* stop) 
                 stop.passed = p
                 return block.first + i + 1
         seq = block.first + block.count
+        if not cursor.conflated and WALK_COST * <size_t>(seq - begun) >= limit:
+            return seq
         block = locate(tail, seq)
     return seq
 

@@ -57,6 +57,8 @@ cdef size_t serve_walk(Cursor* cursor, size_t limit) noexcept nogil:
     cdef size_t k, cost = scratch.used + SEND_COST
     if cursor.conflated:
         cost += LOOK_COST * <size_t>(newest.stop - newest.start)
+    else:
+        cost += WALK_COST * <size_t>(stopped - cursor.seq)
     if scratch.count:
         k = offer_frames(cursor, scratch.data, scratch.end, 0, scratch.count)
         if k < scratch.count:

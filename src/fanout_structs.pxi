@@ -61,6 +61,9 @@ cdef struct Cursor:
     int32_t hole             # partition of the hole it met in a stretch; -1: in the tail
     uint64_t* keys           # sorted; NULL = every record
     size_t keys_count
+    int64_t counted_from     # of the records counted_from..counted its own frames are counted_bytes (see waiting)
+    int64_t counted
+    size_t counted_bytes
     char[5] slot
     uint64_t delivered       # records
     size_t at                # in its lane

@@ -58,6 +58,8 @@ cdef class Subscription:
         """Go on in the tail: live at its end, else behind, which asks for the writer."""
         cdef Cursor* cursor = &self.cursor
         cursor.seq = seq
+        cursor.counted_from = cursor.counted = seq
+        cursor.counted_bytes = 0
         if seq < self.tail.tail.end:
             fall_behind(cursor)
             return
@@ -143,22 +145,13 @@ cdef class Subscription:
             self.tail._collect_wakes()
 
     def waits(self, size_t limit):
-        """Whether more than `limit` bytes of its own frames wait for it; always when they are not in the tail."""
-        cdef Cursor* cursor = &self.cursor
-        cdef size_t waiting = 0, i
-        cdef Block* block
-        cdef int64_t seq
-        if cursor.state not in (S_LIVE, S_BEHIND, S_ARRIVED, S_RESTING):
+        """Whether more than `limit` bytes of its own frames wait for it; always when they are not in the tail.
+
+        Of many records that are not its own it may take several calls to tell.
+        """
+        if self.cursor.state not in (S_LIVE, S_BEHIND, S_ARRIVED, S_RESTING):
             return True
-        seq = place(cursor)
-        block = locate(cursor.tail, seq)
-        while block != NULL and waiting <= limit:
-            for i in range(seq - block.first, block.count):
-                if wants(cursor, block.key[i]) and not below_floor(cursor, block.partition[i], block.offset[i]):
-                    waiting += block.end[i] - frame_begin(block, i)
-            seq = block.first + block.count
-            block = locate(cursor.tail, seq)
-        return waiting > limit
+        return waiting(&self.cursor, place(&self.cursor)) > limit
 
     def jump(self):
         """From BEHIND or FALLEN to the end of the tail, leaving out what lies between: where it was."""

@@ -375,17 +375,7 @@ cdef class Tail:
     @property
     def unserved_bytes(self):
         """Appended bytes that have not been offered to all live subscribers."""
-        cdef Tail_* tail = &self.tail
-        cdef int64_t first = self._oldest_due()
-        cdef size_t i = tail.blocks_end, size = 0
-        cdef Block* block
-        while i > tail.blocks_at:
-            i -= 1
-            block = tail.blocks[i]
-            if block.first <= first:
-                return size + block.used - frame_begin(block, first - block.first)
-            size += block.used
-        return size
+        return bytes_from(&self.tail, self._oldest_due())
 
     @property
     def offered(self):

@@ -4,6 +4,7 @@ By example; the meeting of all of it, at random, is test_catchup_model's.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tailrace._fanout import (
     HOLED,
     JSON,
     LIVE,
+    MORE,
     MSGPACK,
     READING,
     RESTING,
@@ -289,6 +291,54 @@ def test_how_much_waits_is_counted_in_its_own_frames(connect):
     serve(tail)
     assert [everything.waits(limit) for limit in (10 * 100, 10 * 104)] == [True, False]
     assert not one_key.waits(0)
+
+
+def test_what_waits_is_counted_on_however_the_place_moves(connect):
+    """Against the sum over the frames that are left, of a client that reads now and then."""
+    client, tail = connect(room=TINY), Tail(VALUE, [0], 2000)
+    subscription = Subscription(client.line, tail, 7, frozenset([b"a", b"b"]), 0, {0: 10})
+    for turn in range(60):
+        for key in (b"a", b"c", b"b")[: 1 + turn % 3]:
+            feed(tail, 3, key, size=40 + turn)
+        serve(tail)
+        if turn % 4 == 3:
+            client.read()
+            client.line.flush(LOTS)
+        if turn == 40:
+            tail.evict()
+        left = [size for offset, size in own_frames(turn) if offset >= subscription.positions[0]]
+        assert subscription.state == (BEHIND if left else LIVE)
+        assert (subscription.waits(sum(left)), subscription.waits(max(0, sum(left) - 1))) == (False, bool(left))
+
+
+def own_frames(turns: int) -> list[tuple[int, int]]:
+    """(offset, size) of those that it wants of what was fed, up to this turn."""
+    records = [(key, 42 + turn) for turn in range(turns + 1) for key in b"acb"[: 1 + turn % 3] for _ in range(3)]
+    return [(offset, size) for offset, (key, size) in enumerate(records) if key != ord("c") and offset >= 10]
+
+
+def test_a_question_how_much_waits_looks_at_so_many_records_and_no_more(connect):
+    """Its own frame is behind all others: it is found by the next questions."""
+    client, tail = connect(direct=False), Tail(VALUE, [0])
+    feed(tail, 50_000, b"often")
+    feed(tail, 1, b"rare")
+    subscription = Subscription(client.line, tail, 7, frozenset([b"rare"]), 0)
+    assert [subscription.waits(0) for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_writers_step_passes_so_many_records_and_no_more(connect):
+    """However few of them its client wants: the loop has others to serve. Nothing is lost by it."""
+    client, tail = connect(), Tail(VALUE, [0], 4096)
+    feed(tail, 100_000, b"often")
+    feed(tail, 1, b"rare")
+    subscription = Subscription(client.line, tail, 7, frozenset([b"rare"]), 0)
+    places = [0]
+    while client.line.flush(128 * 1024) == MORE:
+        places.append(subscription.positions[0])
+    steps = [place - before for before, place in pairwise(places)]
+    assert max(steps) < 2 * 128 * 1024 // 8
+    assert len(steps) >= 5
+    assert (len(client.read()), subscription.positions, subscription.state) == (1, {0: 100_001}, LIVE)
 
 
 def test_a_jump_leaves_out_what_lies_between_and_tells_from_where(connect):

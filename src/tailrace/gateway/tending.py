@@ -24,7 +24,7 @@ LINGER_SECONDS = 30.0  # a page that is reloaded finds its topic open
 WATCH_SECONDS = 2.0
 MISSING_SECONDS = 5.0  # then a topic counts as deleted (docs/protocol.md, section 3)
 SLOW_SECONDS = 0.25  # how often subscriptions are looked at that skip or close
-TURN_SECONDS = 0.001  # of such looks before others have theirs: most take 1 us, some 6 ms behind millions of records
+TURN_SECONDS = 0.001  # of such looks before others have theirs: each takes 1 us, and up to 0.3 ms behind many records
 PLACE_SECONDS = 10.0  # how often a place is told that moves without a record
 
 Judge = Callable[[dict[int, int]], tuple[list[Verdict], dict[int, int]]]
