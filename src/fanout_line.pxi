@@ -122,6 +122,7 @@ cdef class Line:
 cdef class _Group:
     cdef Group_ group
     cdef dict lanes        # id slot -> index in group.lanes
+    cdef set left          # id slots of lanes that everybody left during a pass: the next new id has one of them
     cdef size_t members
     cdef uint64_t key
 
@@ -135,6 +136,7 @@ cdef class _Group:
         self.group.first = 0
         link_init(&self.group.due, <void*>&self.group)
         self.lanes = {}
+        self.left = set()
         self.members = 0
         self.key = key
 
@@ -151,15 +153,10 @@ cdef class _Group:
         cdef Lane* lane
         cdef object at = self.lanes.get(slot)
         if at is None:
-            if not grow(<void**>&self.group.lanes, &self.group.lanes_room, self.group.lanes_count + 1, sizeof(Lane)):
-                raise MemoryError
-            at = self.group.lanes_count
-            lane = &self.group.lanes[self.group.lanes_count]
-            lane.cursors = NULL
-            lane.count = lane.room = lane.gaps = lane.start = lane.pass_count = 0
-            memcpy(lane.slot, cursor.slot, 5)
-            self.group.lanes_count += 1
-            self.lanes[slot] = at
+            at = self.lanes[slot] = self.lanes.pop(self.left.pop()) if self.left else self._new_lane()
+            memcpy(self.group.lanes[<size_t>at].slot, cursor.slot, 5)
+        if self.left:
+            self.left.discard(slot)
         lane = &self.group.lanes[<size_t>at]
         if lane.gaps and not self.group.passing:
             lane_compact(lane)
@@ -176,8 +173,21 @@ cdef class _Group:
         lane.cursors[cursor.at] = NULL
         lane.gaps += 1
         self.members -= 1
-        if lane.gaps == lane.count and not self.group.passing:
+        if lane.gaps == lane.count and self.group.passing:
+            self.left.add(slot)
+        elif lane.gaps == lane.count:
             self._drop_lane(self.lanes.pop(slot))
+
+    cdef size_t _new_lane(self) except? 0:
+        """Where it is; its id is for the caller to write."""
+        cdef Lane* lane
+        if not grow(<void**>&self.group.lanes, &self.group.lanes_room, self.group.lanes_count + 1, sizeof(Lane)):
+            raise MemoryError
+        lane = &self.group.lanes[self.group.lanes_count]
+        lane.cursors = NULL
+        lane.count = lane.room = lane.gaps = lane.start = lane.pass_count = 0
+        self.group.lanes_count += 1
+        return self.group.lanes_count - 1
 
     cdef void _drop_lane(self, size_t at) except *:
         """Of an id that nobody uses any more: a pass looks at every lane."""

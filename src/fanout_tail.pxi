@@ -393,13 +393,15 @@ cdef class Tail:
         return len(self.attached)
 
     def statistics(self):
-        """Counters: records and bytes since the beginning, what is held, and how many subscriptions are in which state."""
+        """Counters: records and bytes since the beginning, what is held, how many subscriptions are in which state, and how
+        many ids those of the whole topic have, each of which a pass looks at."""
         cdef size_t* states = self.tail.states
         return {
             "records": self.tail.end, "held": self.tail.end - oldest(&self.tail), "memory_bytes": self.tail.memory,
             "delivered": self.tail.delivered, "sent_bytes": self.tail.sent_bytes, "stale": self.stale,
             "live": states[S_LIVE], "behind": states[S_BEHIND] + states[S_ARRIVED] + states[S_RESTING],
             "resting": states[S_RESTING], "reading": states[S_READING], "dropped": states[S_FALLEN] + states[S_HOLED],
+            "lanes": self.whole.group.lanes_count,
         }
 
     cdef _Group _group_of(self, frozenset keys, bint create):

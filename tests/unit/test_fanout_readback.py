@@ -280,6 +280,30 @@ def test_who_has_arrived_and_is_evicted_keeps_its_place(connect):
     assert (subscription.state, subscription.positions) == (FALLEN, {0: 2})
 
 
+# ---------------------------------------------------------------------------------------------------------------- lanes
+
+
+def test_ids_that_came_and_went_during_passes_cost_nothing(connect):
+    """A pass looks at the lane of every id: one that everybody left in the middle of it is the next id's."""
+    clients, tail = [connect() for _ in range(3)], Tail(VALUE, [0])
+    stays = [Subscription(client.line, tail, 1) for client in clients]
+    for id in range(2, 100):
+        feed(tail, 1)
+        assert tail.pump(1), "a pass is under way"
+        for _ in range(2):
+            Subscription(clients[0].line, tail, id).close()
+        other = Subscription(clients[1].line, tail, 100 + id)
+        serve(tail)
+        other.close()
+    assert tail.statistics()["lanes"] == 1
+    feed(tail, 1)
+    newcomer = Subscription(clients[2].line, tail, 500)
+    feed(tail, 1)
+    serve(tail)
+    assert [len(client.read()) for client in clients] == [100, 100, 101]
+    assert [subscription.positions for subscription in (*stays, newcomer)] == [{0: 100}] * 4
+
+
 # -------------------------------------------------------------------------------------------------- slow, and in rounds
 
 
