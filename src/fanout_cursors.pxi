@@ -88,6 +88,7 @@ cdef void floor_check(Cursor* cursor) noexcept nogil:
     free(cursor.floor)
     cursor.floor = NULL
     cursor.floors = 0
+    cursor.counted_from = -1  # what waits is counted anew: records below the floor were not its own
 
 
 cdef bint goal_pass(Cursor* cursor, int32_t partition) noexcept nogil:

@@ -335,6 +335,19 @@ def test_what_waits_is_counted_on_however_the_place_moves(connect):
         assert (subscription.waits(sum(left)), subscription.waits(max(0, sum(left) - 1))) == (False, bool(left))
 
 
+def test_what_waits_is_counted_anew_once_there_is_no_floor_any_more(connect):
+    """Which of the frames before are its own is another question then."""
+    client, tail = connect(direct=False), Tail(VALUE, [0])
+    feed(tail, 10, b"a")
+    subscription = Subscription(client.line, tail, 7, frozenset([b"a"]), 0, {0: 5})
+    assert subscription.waits(0)
+    client.line.flush(LOTS)
+    feed(tail, 1, b"a", size=40)
+    serve(tail)
+    assert subscription.state == BEHIND
+    assert (subscription.waits(40), subscription.waits(50)) == (True, False)
+
+
 def own_frames(turns: int) -> list[tuple[int, int]]:
     """(offset, size) of those that it wants of what was fed, up to this turn."""
     records = [(key, 42 + turn) for turn in range(turns + 1) for key in b"acb"[: 1 + turn % 3] for _ in range(3)]
