@@ -19,12 +19,15 @@ from tests.kafka_pair import Pair
 K = TypeVar("K", Broker, Pair)
 
 _missing: list[str] = []
+# Nobody restarts the shared one: with the 2 s of the others a machine that stood still for so long was taken for a
+# broker that is gone, and every partition was without a leader.
+_STEADY = {"broker.session.timeout.ms": "600000"}
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shared broker: `bootstrap`, `topic()`, `produce()`, `transaction()`, ... Not to be stopped."""
-    yield from _running(partial(Broker, tmp_path_factory.mktemp("kafka")))
+    yield from _running(partial(Broker, tmp_path_factory.mktemp("kafka"), _STEADY))
 
 
 @pytest.fixture(scope="module", autouse=True)
