@@ -11,13 +11,9 @@ from tests.gateway import MSGPACK, Raw, handshake, masked
 from tests.plain_door import house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.config import Limits
-from tailrace.core.pace import IN_THE_PAST, SUBSCRIPTIONS_BURST_SECONDS, SUBSCRIPTIONS_PER_SECOND, TAKEN_BACK
 from tailrace.disconnect import SHUTDOWN
 from tailrace.errors import ErrorCode
 from tailrace.gateway.away import WORDS
-
-BURST = round(SUBSCRIPTIONS_PER_SECOND * SUBSCRIPTIONS_BURST_SECONDS)
 
 
 async def say(raw: Raw, type: str, id: int = 1, **fields: Any) -> None:
@@ -129,42 +125,6 @@ async def test_a_topic_is_opened_once_though_those_who_want_it_take_that_back(mo
                 await told(raw, "unsubscribed")
         await subscribe(raw)
         assert place.kafka.questions.count("describe") == 1
-
-
-@pytest.mark.parametrize(
-    ("from_", "taken_back", "counts"),
-    [("latest", False, 1), ("earliest", False, IN_THE_PAST), ("latest", True, 1 + TAKEN_BACK)],
-)
-async def test_who_begins_many_subscriptions_is_read_on_a_little_later(
-    mock_clock: MockClock, from_: str, taken_back: bool, counts: int
-) -> None:
-    """Though no rate is configured; whether or not he waits for the answers."""
-    limits = Limits(commands_per_second=None)
-    async with house(limits=limits, orders=[0]) as place, place.visit() as raw:
-        (connection,) = place.door.connections
-        with place.kafka.hold() if taken_back else contextlib.nullcontext():
-            for _ in range(BURST // counts):
-                await begin(raw, from_, taken_back)
-                if not taken_back:
-                    await say(raw, "unsubscribe")
-                    await told(raw, "unsubscribed")
-            await say(raw, "ping", 2)
-            await told(raw, "pong")
-            await begin(raw, from_, taken_back)
-            await wait_all_tasks_blocked()
-            assert connection.paused
-            await say(raw, "ping", 2)
-            mock_clock.jump(counts / SUBSCRIPTIONS_PER_SECOND)
-            await told(raw, "pong")
-
-
-async def begin(raw: Raw, from_: str, taken_back: bool) -> None:
-    await say(raw, "subscribe", topic="orders", **{"from": from_})
-    if taken_back:
-        await say(raw, "unsubscribe")
-        await told(raw, "unsubscribed")
-    else:
-        await told(raw, "subscribed", "live")
 
 
 @pytest.mark.parametrize("reset", [False, True])

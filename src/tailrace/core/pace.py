@@ -2,8 +2,7 @@
 
 What a client sends is known only once it has been read, so taking never fails; whoever is in debt is read again when
 it is paid, and the rate holds in the long run. Commands have an end besides: a client that is slowed down for
-LASTING_SECONDS without a pause is told `rate_limited` (docs/protocol.md, section 5). Subscriptions have a rate that
-nobody can switch off.
+LASTING_SECONDS without a pause is told `rate_limited` (docs/protocol.md, section 5).
 """
 
 from typing import Final
@@ -12,12 +11,6 @@ from msgspec import Struct
 
 COMMANDS_BURST_SECONDS: Final = 12.0  # 1,200 at 100 a second: 1,024 subscribes of a client that comes back, and more
 INCOMING_BURST_SECONDS: Final = 2.0
-# One that begins costs the loop some 0.4 ms, one that begins in the past 1 ms, and both ask Kafka: without a bound one
-# client keeps loop and broker at work without pause, and everybody else waits for twelve times as long (measured).
-SUBSCRIPTIONS_PER_SECOND: Final = 500
-SUBSCRIPTIONS_BURST_SECONDS: Final = 0.25  # 125, or 62 that begin in the past: a page that is opened
-IN_THE_PAST: Final = 2  # such a one counts so often
-TAKEN_BACK: Final = 1  # so much more counts one that was, before its answer: that comes all the same, for nobody
 LASTING_SECONDS: Final = 10.0
 
 
@@ -61,11 +54,6 @@ class CommandPace:
     def lasts(self, now: float) -> bool:
         """The client has been too fast for so long that its command is refused."""
         return self._since is not None and now - self._since >= LASTING_SECONDS
-
-
-def subscription_pace(now: float) -> Bucket:
-    """Of the subscriptions that one connection begins."""
-    return Bucket(SUBSCRIPTIONS_PER_SECOND, SUBSCRIPTIONS_BURST_SECONDS, now)
 
 
 class IncomingRates(Struct, frozen=True):

@@ -1,8 +1,7 @@
 """One client on `/ws`: what its session decides is done here, and what comes of it is told to the session.
 
 The task that reads the client never waits for Kafka: what takes time runs in a task of its own, cancelled when the
-client no longer wants it. A client that asks faster than it reads is read no further until it has (`Outlet.room`);
-one that begins many subscriptions is read on when it may begin the next, or it would keep the loop to itself.
+client no longer wants it. A client that asks faster than it reads is read no further until it has (`Outlet.room`).
 """
 
 from functools import partial
@@ -17,11 +16,11 @@ from tailrace.config import Limits
 from tailrace.core.actions import Abandon, Action, Authenticate, Close, End, Open, Produce, Revoke, Send
 from tailrace.core.begin import Verdict
 from tailrace.core.claims import Principal
-from tailrace.core.commands import Latest, Publish, Subscribe
+from tailrace.core.commands import Publish, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import ErrorMessage, Message, Welcome
-from tailrace.core.pace import IN_THE_PAST, TAKEN_BACK, Bucket, CommandPace, subscription_pace
+from tailrace.core.pace import CommandPace
 from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import SHUTDOWN, TOKEN_EXPIRED, Disconnect
@@ -54,9 +53,7 @@ class Client:
         "_publisher",
         "_publishing",
         "_readings",
-        "_rest_seconds",
         "_session",
-        "_starts",
         "_topics",
     )
 
@@ -73,8 +70,6 @@ class Client:
         self._publishing = publishing
         self._publisher: Publisher | None = None
         self._pace: CommandPace | None = None  # from the first command on
-        self._starts: Bucket | None = None  # from the first subscription on
-        self._rest_seconds = 0.0  # until the next may begin
         self._gate = gate
         self._judged: trio.Event | None = None  # set when the outcome of the `auth` under way is known
         self._cut: list[tuple[Ticket, Positions]] = []  # where subscriptions stood when they were cut off
@@ -98,8 +93,6 @@ class Client:
             while True:
                 self._act(await self._heard(await connection.receive()))
                 await connection.outlet.room()
-                if self._rest_seconds:
-                    await self._rest()
                 if self._publisher is not None and self._publisher.full:
                     await connection.pause(self._publisher.room)
                 if self._session.held >= MAX_HELD and self._judged is not None:
@@ -119,12 +112,6 @@ class Client:
             await self._connection.pause(partial(trio.sleep, wait))
         lasts = self._pace.lasts(now + wait)
         return self._session.too_fast(data) if lasts else self._session.receive(data)
-
-    async def _rest(self) -> None:
-        """It has begun many subscriptions."""
-        wait, self._rest_seconds = self._rest_seconds, 0.0
-        self._topics.counts.throttled["commands"] += 1
-        await self._connection.pause(partial(trio.sleep, wait))
 
     def _welcome(self) -> Welcome:
         ping = self._limits.ping_interval
@@ -157,11 +144,9 @@ class Client:
     def _do(self, action: Action) -> None:
         match action:
             case Open(ticket, subscribe):
-                self._count(1 if isinstance(subscribe.from_, Latest) else IN_THE_PAST)
                 self._opening[ticket] = trio.CancelScope()
                 self._connection.nursery.start_soon(self._open, ticket, subscribe)
             case Abandon(ticket):
-                self._count(TAKEN_BACK)
                 self._opening[ticket].cancel()
             case Close(ticket):
                 if ticket in self._readings:  # else it was revoked in the same breath
@@ -175,13 +160,6 @@ class Client:
                 self._connection.nursery.start_soon(self._judge, ticket, auth.token, self._judged)
             case End(disconnect):
                 self._connection.end(disconnect)
-
-    def _count(self, subscriptions: int) -> None:
-        """So many more are begun."""
-        now = trio.current_time()
-        if self._starts is None:
-            self._starts = subscription_pace(now)
-        self._rest_seconds = self._starts.take(subscriptions, now)
 
     async def _open(self, ticket: Ticket, subscribe: Subscribe) -> None:
         with self._opening[ticket]:
