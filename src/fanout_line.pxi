@@ -122,7 +122,7 @@ cdef class Line:
 cdef class _Group:
     cdef Group_ group
     cdef dict lanes        # id slot -> index in group.lanes
-    cdef set left          # id slots of lanes that everybody left during a pass: the next new id has one of them
+    cdef set left          # id slots of lanes that everybody left during a pass: the next new id has one of them; None before the first
     cdef size_t members
     cdef uint64_t key
 
@@ -136,7 +136,6 @@ cdef class _Group:
         self.group.first = 0
         link_init(&self.group.due, <void*>&self.group)
         self.lanes = {}
-        self.left = set()
         self.members = 0
         self.key = key
 
@@ -151,13 +150,20 @@ cdef class _Group:
     cdef void join(self, Cursor* cursor) except *:
         cdef bytes slot = b"" if self.group.kind == G_SEVERAL else PyBytes_FromStringAndSize(cursor.slot, 5)
         cdef Lane* lane
-        cdef object at = self.lanes.get(slot)
-        if at is None:
-            at = self.lanes[slot] = self.lanes.pop(self.left.pop()) if self.left else self._new_lane()
-            memcpy(self.group.lanes[<size_t>at].slot, cursor.slot, 5)
+        cdef object known = self.lanes.get(slot)
+        cdef size_t at
+        if known is not None:
+            at = known
+        else:
+            if self.left:
+                at = self.lanes.pop(self.left.pop())
+            else:
+                at = self._new_lane()
+            self.lanes[slot] = at
+            memcpy(self.group.lanes[at].slot, cursor.slot, 5)
         if self.left:
             self.left.discard(slot)
-        lane = &self.group.lanes[<size_t>at]
+        lane = &self.group.lanes[at]
         if lane.gaps and not self.group.passing:
             lane_compact(lane)
         if not grow(<void**>&lane.cursors, &lane.room, lane.count + 1, sizeof(void*)):
@@ -174,11 +180,13 @@ cdef class _Group:
         lane.gaps += 1
         self.members -= 1
         if lane.gaps == lane.count and self.group.passing:
+            if self.left is None:
+                self.left = set()
             self.left.add(slot)
         elif lane.gaps == lane.count:
             self._drop_lane(self.lanes.pop(slot))
 
-    cdef size_t _new_lane(self) except? 0:
+    cdef size_t _new_lane(self) except? <size_t>-1:
         """Where it is; its id is for the caller to write."""
         cdef Lane* lane
         if not grow(<void**>&self.group.lanes, &self.group.lanes_room, self.group.lanes_count + 1, sizeof(Lane)):
