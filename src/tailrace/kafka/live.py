@@ -25,6 +25,7 @@ from tailrace.kafka import settings
 from tailrace.kafka.assignments import Assignments
 from tailrace.kafka.batch import Batch, batch
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.consume import consume
 from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.native import Doorbell
 from tailrace.kafka.trouble import Trouble, trouble
@@ -159,7 +160,7 @@ class LiveConsumer:
         try:
             while not self._stopping:
                 self._take_commands(consumer)
-                messages = _consume(consumer, wait_seconds)
+                messages = consume(consumer, MAX_RECORDS, wait_seconds)
                 _fill(messages, consumer, batches)
                 self._hand_over(batches, messages)
         finally:
@@ -186,9 +187,3 @@ def _fill(messages: list[Message], consumer: Consumer, batches: HandOff[Batch]) 
         if not more:
             return
         messages += more
-
-
-def _consume(consumer: Consumer, wait_seconds: float) -> list[Message]:
-    """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
-    first = consumer.consume(1, wait_seconds)
-    return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first

@@ -24,6 +24,7 @@ from tailrace.core.cutting import Block, Cutter
 from tailrace.core.lane import Partition
 from tailrace.kafka import settings
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.consume import consume
 from tailrace.kafka.outcome import examine, look, outcome
 from tailrace.kafka.run import Arrived, Event, Idle, Run
 from tailrace.kafka.trouble import Trouble, trouble
@@ -177,7 +178,7 @@ class Reader:
     def _fetch(self, run: Run, cutter: Cutter) -> None:
         """Takes records in, up to the first event; an event ends the run, so what is behind it does not matter."""
         assert self._consumer is not None
-        messages = _consume(self._consumer)
+        messages = consume(self._consumer, MAX_RECORDS, _WAIT_SECONDS)
         if sole_topic(messages) is None:
             messages = self._up_to_event(messages, run)
         self._records += messages
@@ -211,9 +212,3 @@ class Reader:
         assert self._token is not None
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._on_event, event)
-
-
-def _consume(consumer: Consumer) -> list[Message]:
-    """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
-    first = consumer.consume(1, _WAIT_SECONDS)
-    return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first

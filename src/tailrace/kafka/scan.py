@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.kafka import settings
 from tailrace.kafka.broker_log import BrokerLog
+from tailrace.kafka.consume import consume
 from tailrace.kafka.trouble import NO_SUCH_TOPIC, in_words, trouble
 
 PARTITIONS = 8  # at a time: of each a fetch is under way, and one more waits
@@ -79,7 +80,7 @@ class _Group:
         self._assign()
         while self._next:
             trio.from_thread.check_cancelled()
-            messages = _consume(self._consumer)
+            messages = consume(self._consumer, MAX_RECORDS, _WAIT_SECONDS)
             self._sort(messages)
             if messages:
                 self._heard_at = time.monotonic()
@@ -146,12 +147,6 @@ class _Group:
             self._reached(partition, beginning)
             if partition in self._next:
                 self._assign()
-
-
-def _consume(consumer: Consumer) -> list[Message]:
-    """What is there, or else the first to come: consume(N, t) would wait for N records all of t."""
-    first = consumer.consume(1, _WAIT_SECONDS)
-    return first + consumer.consume(MAX_RECORDS - 1, 0) if first else first
 
 
 def _failure(error: KafkaError) -> Exception:
