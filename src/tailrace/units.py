@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "25s", "1.5h", "64KiB", and `false` for off.
+"""Durations and sizes as people write them: "25s", "1.5h", "64KiB", and `false` for off; and bare counts from outside.
 
 A number without a unit is refused: 30 may be seconds to one and milliseconds to another. So is zero where a limit is
 meant: what is off is `false`. KiB, MiB, GiB, TiB count in 1,024 (IEC 80000-13), kB, MB, GB, TB in 1,000. Units are
@@ -27,7 +27,8 @@ BYTES: Final = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
-# Nineteen digits hold every C int64, and int() of many more would be slow (CVE-2020-10735).
+# Nineteen digits hold every C int64, and int() of many more would be slow, or raise (CVE-2020-10735).
+_WHOLE: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _QUANTITY: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", re.ASCII)
 _MOST_BYTES: Final = 2**63 - 1
 _MOST_SECONDS: Final = 100 * 366 * 86400  # a century: no clock or date arithmetic behind it overflows
@@ -55,6 +56,11 @@ def size(written: object) -> int:
     if total > _MOST_BYTES:
         raise UnitError(f'"{written}" is too large')
     return int(total)
+
+
+def whole_number(written: str) -> int | None:
+    """A bare count, digits and nothing else; None when it is none, or has more than nineteen digits."""
+    return int(written) if _WHOLE.fullmatch(written) else None
 
 
 def write_duration(seconds: float) -> str:

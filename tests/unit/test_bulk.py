@@ -83,6 +83,7 @@ async def test_a_refusal() -> None:
     [
         b"",
         b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 \xb3 Three\r\n\r\n",  # a digit to Python, and no number
         b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"x" * 20_000,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.units import BYTES, SECONDS, UnitError, duration, size, write_duration, write_size
+from tailrace.units import BYTES, SECONDS, UnitError, duration, size, whole_number, write_duration, write_size
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,18 @@ def test_durations(written: str, seconds: float) -> None:
 )
 def test_sizes(written: str, count: int) -> None:
     assert size(written) == count
+
+
+@pytest.mark.parametrize(("written", "number"), [("0", 0), ("007", 7), ("9" * 19, 10**19 - 1)])
+def test_whole_numbers(written: str, number: int) -> None:
+    assert whole_number(written) == number
+
+
+@pytest.mark.parametrize(
+    "written", ["", "-1", "+1", "1_0", " 1", "1\n", "1.0", "\u0663", "\u00b3", "1" * 20, "1" * 5000]
+)
+def test_what_is_no_whole_number(written: str) -> None:
+    assert whole_number(written) is None
 
 
 @pytest.mark.parametrize("read", [duration, size])

@@ -1,7 +1,6 @@
 """`tailrace serve`, and what `config check` and `config show` make of the same options."""
 
 import functools
-import re
 from argparse import Namespace
 from collections.abc import Collection, Iterator
 
@@ -13,13 +12,13 @@ from tailrace.configuration import brokers
 from tailrace.core.commands import check_topic_name
 from tailrace.core.exposure import Exposure
 from tailrace.errors import CommandError, ConfigError
+from tailrace.units import whole_number
 
 Path = tuple[str, ...]
 
 _log = structlog.get_logger(__name__)
 
 MOST_WORKERS = 256  # a slip of the finger is not to start ten thousand processes
-_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def run(arguments: Namespace) -> int:
@@ -85,7 +84,8 @@ def certificates(config: Config, written: Collection[Path]) -> Iterator[tuple[Pa
 
 
 def _workers(written: str) -> Iterator[str]:
-    if _NUMBER.fullmatch(written) is None or int(written) < 1:
+    count = whole_number(written)
+    if not count:
         yield f'--workers: "{written}" is not a number of processes'
-    elif int(written) > MOST_WORKERS:
+    elif count > MOST_WORKERS:
         yield f"--workers: {written} is more than {MOST_WORKERS}: one for each core is enough"

@@ -32,11 +32,11 @@ from tailrace.core.commands import (
 )
 from tailrace.core.wire import epoch_ms, without_repeats
 from tailrace.errors import CommandError, ErrorCode
+from tailrace.units import whole_number
 
 PATH: Final = "/topics/"
 
 _BAD_ESCAPE: Final = re.compile("%(?![0-9a-fA-F]{2})")
-_NUMBER: Final = re.compile(r"[0-9]{1,19}\Z")
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -119,7 +119,7 @@ def _offsets(text: str) -> Offsets:
 
 
 def _timestamp(text: str) -> Timestamp:
-    return Timestamp(_number("a time", text, MAX_OFFSET) if _NUMBER.match(text) else epoch_ms(text))
+    return Timestamp(_number("a time", text, MAX_OFFSET) if whole_number(text) is not None else epoch_ms(text))
 
 
 def _last(text: str) -> Last:
@@ -132,9 +132,10 @@ _WITH_REST: Final[dict[str, Callable[[str], From]]] = {"last": _last, "timestamp
 
 
 def _number(what: str, text: str, highest: int) -> int:
-    if _NUMBER.match(text) is None or int(text) > highest:
+    number = whole_number(text)
+    if number is None or number > highest:
         raise ValueError(f"`from`: {text[:40]!r} is not {what} (0 to {highest})")
-    return int(text)
+    return number
 
 
 def _one_of(choices: type[_Choice], name: str, text: str) -> _Choice:

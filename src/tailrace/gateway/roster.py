@@ -6,7 +6,6 @@ subscription, or a hundred partitions). Tokens, keys and records are not told.
 """
 
 import heapq
-import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,6 +24,7 @@ from tailrace.http.admin import Route
 from tailrace.http.answers import Answer
 from tailrace.http.head import Head
 from tailrace.http.refusal import MALFORMED, Refused
+from tailrace.units import whole_number
 from tailrace.websocket.connection import Connection
 
 LOOKS = 200  # between two checkpoints: 1-2 ms when they are long ones
@@ -41,7 +41,6 @@ STATES = {
     READING: "catching_up",
     HOLED: "catching_up",
 }
-_NUMBER = re.compile("[0-9]{1,19}")  # int() takes no more than 4,300 digits
 _ENDPOINTS = {Client: "/ws", StreamClient: "/topics", EchoClient: "/echo"}
 
 AnyClient = Client | StreamClient | EchoClient
@@ -142,8 +141,7 @@ def parse(target: str) -> Query:
 
 def number_of(id: str) -> int:
     """A connection's number, from 1 on, of its id; 0 when it is none."""
-    digits = id.rpartition("-")[2]
-    return int(digits) if _NUMBER.fullmatch(digits) else 0
+    return whole_number(id.rpartition("-")[2]) or 0
 
 
 async def _choose(parts: Parts, query: Query, pace: _Pace) -> tuple[list[tuple[Connection, AnyClient]], bool]:

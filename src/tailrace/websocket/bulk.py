@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import trio
 
 from tailrace.client.frames import CLOSE, PING, PONG, TEXT, Frames, masked
+from tailrace.units import whole_number
 from tailrace.websocket.dial import CONNECT_SECONDS, Lost, Refused, Unreachable, connect, words
 
 _READ_BYTES: Final = 262144
@@ -133,17 +134,16 @@ async def _head(stream: trio.abc.Stream) -> tuple[bytes, bytes]:
 
 def _parsed(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
-    words_of_first = first.split(" ", 2)
-    if len(words_of_first) < 2 or not words_of_first[0].startswith("HTTP/1.") or not words_of_first[1].isdigit():
+    version, _, rest = first.partition(" ")
+    status = whole_number(rest.partition(" ")[0])
+    if status is None or not version.startswith("HTTP/1."):
         raise Unreachable("this is no WebSocket")
     pairs = (line.partition(":") for line in lines)
-    return int(words_of_first[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 async def _refusal(stream: trio.abc.Stream, status: int, headers: dict[str, str], body: bytes) -> Refused:
-    length = headers.get("content-length", "0")
-    wanted = min(_BODY_BYTES, int(length) if length.isdigit() else 0)
+    wanted = min(_BODY_BYTES, whole_number(headers.get("content-length", "")) or 0)
     while len(body) < wanted and (more := await stream.receive_some(_BODY_BYTES)):
         body += more
-    retry = headers.get("retry-after", "")
-    return Refused(status, words(body), float(retry) if retry.isdigit() else None)
+    return Refused(status, words(body), whole_number(headers.get("retry-after", "")))

@@ -29,6 +29,8 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from tailrace.units import whole_number
+
 CONNECT_SECONDS: float = 10.0
 SILENCE_SECONDS: float = 35.0  # the gateway pings every 25 s: after that nobody may be there
 PONG_SECONDS: float = 10.0
@@ -113,8 +115,8 @@ class Dialled:
                 if data.body_finished:
                     break
         headers = {name.lower(): value for name, value in rejected.headers}
-        retry = headers.get(b"retry-after", b"")
-        return Refused(rejected.status_code, words(body), float(retry) if retry.isdigit() else None)
+        retry = headers.get(b"retry-after", b"").decode("latin-1")
+        return Refused(rejected.status_code, words(body), whole_number(retry))
 
     def _message(self) -> str | bytes:
         parts, self._parts = self._parts, []

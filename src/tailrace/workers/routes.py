@@ -4,7 +4,6 @@ A page of `/connections` is one worker's; `next` names the worker that has the f
 `next` sees every worker. Nobody is waited for longer than a scrape may take.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -18,11 +17,11 @@ from tailrace.http.head import Head
 from tailrace.http.refusal import MALFORMED, Refused
 from tailrace.metrics.exposition import CONTENT_TYPE, exposition
 from tailrace.metrics.snapshot import Snapshot
+from tailrace.units import whole_number
 from tailrace.workers.ledger import Ledger
 from tailrace.workers.slot import Slot
 
 ASK_SECONDS = 5.0  # Prometheus gives a scrape 10 s
-_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def routes(slots: Sequence[Slot], readiness: Callable[[], Readiness]) -> Routes:
@@ -76,12 +75,13 @@ def at_worker(target: str, workers: int) -> tuple[int, str]:
     """Which worker has the page that a target asks for, and what it is to be asked. Refused: no such worker."""
     path, _, query = target.partition("?")
     fields = dict(parse_qsl(query, keep_blank_values=True))
-    number, _, after = fields.pop("after", "1:").partition(":")
-    if _NUMBER.fullmatch(number) is None or not 1 <= int(number) <= workers:
+    written, _, after = fields.pop("after", "1:").partition(":")
+    number = whole_number(written)
+    if number is None or not 1 <= number <= workers:
         raise Refused(MALFORMED.because("after must be what next said"))
     if after:
         fields["after"] = after
-    return int(number), f"{path}?{urlencode(fields)}"
+    return number, f"{path}?{urlencode(fields)}"
 
 
 def following(number: int, next: str | None, workers: int) -> str | None:
