@@ -5,6 +5,7 @@ The scan is a plain one, of a log that is a list; everything else is real. What 
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tailrace import _fanout
 from tailrace.config import Catchup
 from tailrace.core import compacting
 from tailrace.core.encode import Encoder
+from tailrace.core.pace import CATCHUP_BURST_SECONDS
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
 from tailrace.gateway import scanning
 from tailrace.gateway.blocks import Gone, Source
@@ -240,6 +242,27 @@ async def test_who_begins_later_has_nothing_that_is_gone(log: Log) -> None:
         held = snapshots.statistics().memory_bytes
         lease.release()
         assert snapshots.statistics().memory_bytes < held / 2
+
+
+# --- how fast it is built ---
+
+
+async def test_a_scan_reads_no_faster_than_its_ceiling(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It naps, so that it hears soon when nobody wants it any more."""
+    now, naps = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        naps.append(seconds)
+
+    monkeypatch.setattr(scanning, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(trio.from_thread, "check_cancelled", lambda: None)
+    log.write(*[b"key"] * 100, size=98)
+    read_bytes = 10 * 100 + 90 * 101  # with the offset and a space before
+    async with running(bytes_per_second=1000) as snapshots:
+        await ask(snapshots, log).ready()
+    assert now[0] - 100.0 == pytest.approx(read_bytes / 1000 - CATCHUP_BURST_SECONDS)
+    assert max(naps) <= scanning.NAP_SECONDS
 
 
 # --- what ends ---

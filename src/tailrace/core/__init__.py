@@ -6,6 +6,6 @@ What a client may:        access, over exposure (which topics), rules and claims
 What a record becomes:    encode (payloads, once for all subscribers), frame, and the compiled _fanout that sends them.
 Where reading begins:     begin judges what Kafka answered; position is the vector that both sides keep.
 What is read back:        lane and elevator say what is read next; cutting makes blocks of it, block_cache keeps them;
-                          allowance bounds it; compacting keeps the newest record of every key, for snapshots.
+                          pace bounds it, too; compacting keeps the newest record of every key, for snapshots.
 What is written:          publishing.
 """

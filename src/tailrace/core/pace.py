@@ -1,8 +1,8 @@
-"""How fast a client may talk: token buckets that may go into debt. Pure: whoever asks tells the time.
+"""How fast clients may talk, and Kafka be read back: token buckets that may go into debt. Whoever asks tells the time.
 
-What a client sends is known only once it has been read, so taking never fails; whoever is in debt is read again when
-it is paid, and the rate holds in the long run. Commands have an end besides: a client that is slowed down for
-LASTING_SECONDS without a pause is told `rate_limited` (docs/protocol.md, section 5).
+What is taken is known only once it has been read, so taking never fails; whoever is in debt reads on when it is paid,
+and the rate holds in the long run. Commands have an end besides: a client that is slowed down for LASTING_SECONDS
+without a pause is told `rate_limited` (docs/protocol.md, section 5).
 """
 
 from typing import Final
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 COMMANDS_BURST_SECONDS: Final = 12.0  # 1,200 at 100 a second: 1,024 subscribes of a client that comes back, and more
 INCOMING_BURST_SECONDS: Final = 2.0
+CATCHUP_BURST_SECONDS: Final = 0.25  # of `catchup.bytes_per_second`
 LASTING_SECONDS: Final = 10.0
 
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import trio
 
-from tailrace.core.allowance import Allowance
 from tailrace.core.elevator import Order
 from tailrace.core.encode import Encoder
 from tailrace.core.lane import Partition
+from tailrace.core.pace import CATCHUP_BURST_SECONDS, Bucket
 from tailrace.kafka.reader import Reader
 from tailrace.kafka.run import Event, Run
 from tailrace.kafka.settings import Value
@@ -59,7 +59,8 @@ class Readers:
         async with trio.open_nursery() as nursery:
             for reader in self._readers:
                 nursery.start_soon(reader.run)
-            nursery.start_soon(self._tell, Allowance(self._bytes_per_second, trio.current_time()))
+            ceiling = Bucket(self._bytes_per_second, CATCHUP_BURST_SECONDS, trio.current_time())
+            nursery.start_soon(self._tell, ceiling)
 
     def look_again(self) -> None:
         """Something has happened that may change what is to be read."""
@@ -84,23 +85,21 @@ class Readers:
         self._deciding.happened(reader if self._runs[reader] is event.run else None, event)
         self.look_again()
 
-    async def _tell(self, allowance: Allowance) -> None:
+    async def _tell(self, ceiling: Bucket) -> None:
         while True:
             await self._due.wait()
             self._due = trio.Event()
-            if wait := self._throttle(allowance):
+            if wait := self._throttle(ceiling):
                 self.held_back = True
                 await trio.sleep(wait)
                 self.held_back = False
             for order in self._deciding.decide():
                 self._obey(order)
 
-    def _throttle(self, allowance: Allowance) -> float:
+    def _throttle(self, ceiling: Bucket) -> float:
         """Seconds to wait until more may be read."""
-        now, read = trio.current_time(), self.read_bytes
-        allowance.take(read - self._charged_bytes, now)
-        self._charged_bytes = read
-        return allowance.wait_seconds(now)
+        before, self._charged_bytes = self._charged_bytes, self.read_bytes
+        return ceiling.take(self._charged_bytes - before, trio.current_time())
 
     def _obey(self, order: Order) -> None:
         run = self._runs[order.reader]

@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 import trio
 
-from tailrace.core.allowance import Allowance
 from tailrace.core.compacting import Compacting, Encode, Memory, Row
 from tailrace.core.encode import ENCODE
+from tailrace.core.pace import CATCHUP_BURST_SECONDS, Bucket
 from tailrace.core.position import Positions
 from tailrace.gateway.blocks import Source
 from tailrace.kafka.scan import Range, scan
@@ -35,7 +35,7 @@ class Scanning:
     def __init__(self, kafka: Mapping[str, Value], memory: Memory, bytes_per_second: int | None) -> None:
         self._kafka = kafka
         self._memory = memory
-        self._allowance = Allowance(bytes_per_second, time.monotonic())
+        self._ceiling = Bucket(bytes_per_second, CATCHUP_BURST_SECONDS, time.monotonic())
         self.scans = 0
         self.read_records = 0
 
@@ -76,10 +76,11 @@ class Scanning:
         def take(partition: int, records: list[Any]) -> None:
             makers[partition].take(records)
             self.read_records += len(records)
-            self._allowance.take(sum(map(len, records)), time.monotonic())
-            while wait := self._allowance.wait_seconds(time.monotonic()):
+            now = time.monotonic()
+            paid_at = now + self._ceiling.take(sum(map(len, records)), now)
+            while (left := paid_at - time.monotonic()) > 0:
                 trio.from_thread.check_cancelled()
-                time.sleep(min(wait, NAP_SECONDS))
+                time.sleep(min(left, NAP_SECONDS))
 
         return take
 
