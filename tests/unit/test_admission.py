@@ -22,8 +22,8 @@ from tailrace.gateway.admission import (
     Admission,
     Heard,
     Newcomer,
-    Turns,
 )
+from tailrace.websocket.turns import Turns
 
 
 class Rounds:
@@ -46,7 +46,7 @@ class Rounds:
 
 
 async def test_a_turn_every_few_rounds_first_come_first_served() -> None:
-    turns, rounds, taken = Turns(ROUNDS), Rounds(), []
+    turns, rounds, taken = Turns(1, ROUNDS), Rounds(), []
 
     async def take(number: int) -> None:
         await turns.take()
@@ -65,7 +65,7 @@ async def test_a_turn_every_few_rounds_first_come_first_served() -> None:
 
 
 async def test_who_is_alone_does_not_wait() -> None:
-    turns = Turns(ROUNDS)
+    turns = Turns(1, ROUNDS)
     for _ in range(3):
         with assert_no_checkpoints():
             await turns.take()
@@ -73,7 +73,7 @@ async def test_who_is_alone_does_not_wait() -> None:
 
 
 async def test_who_gives_up_in_the_line_takes_nobodys_turn() -> None:
-    turns = Turns(ROUNDS)
+    turns = Turns(1, ROUNDS)
     await turns.take()
     with trio.CancelScope() as scope:
         scope.cancel()

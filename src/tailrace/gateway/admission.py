@@ -25,6 +25,7 @@ from tailrace.http.answers import refusal_answer, render, send_rendered
 from tailrace.http.forwarded import Proxies, subscriber
 from tailrace.http.head import HEAD_LIMIT_BYTES, Head
 from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
+from tailrace.websocket.turns import Turns
 
 # A handshake is about six steps in as many rounds, 0.7 ms in all: with a turn in every round all six of different
 # handshakes come together in each, with a turn in every fourth one or two.
@@ -49,39 +50,6 @@ class AdmissionStatistics(msgspec.Struct, frozen=True):
     addresses: int
     let_go: dict[str, int]
     sent_away: dict[str, int]
-
-
-class Turns:
-    """One every `rounds` rounds of the event loop, first come first served."""
-
-    __slots__ = ("_free", "_line", "_rounds", "_running")
-
-    def __init__(self, rounds: int) -> None:
-        self._rounds = rounds
-        self._free = True
-        self._running = False
-        self._line = trio.lowlevel.ParkingLot()
-
-    def __len__(self) -> int:
-        return len(self._line)
-
-    async def take(self) -> None:
-        """Wait for a turn; no wait while nobody else wants one."""
-        if not self._running:
-            self._running = True
-            trio.lowlevel.spawn_system_task(self._count_rounds)
-        if self._free:
-            self._free = False
-        else:
-            await self._line.park()
-
-    async def _count_rounds(self) -> None:
-        while True:
-            for _ in range(self._rounds):
-                await trio.lowlevel.checkpoint()
-            if not self._line.unpark(count=1):
-                self._free, self._running = True, False
-                return
 
 
 class Newcomer:
@@ -188,7 +156,7 @@ class Admission:
         self.proxies = Proxies(config.listen.trusted_proxies)
         self.crowd = Crowd(config.limits.connections_per_address)
         self.newcomers: dict[Newcomer, None] = {}
-        self.turns = Turns(ROUNDS)
+        self.turns = Turns(1, ROUNDS)
 
     def statistics(self) -> AdmissionStatistics:
         """As of now."""

@@ -6,7 +6,7 @@
     connection.py   one conversation from the handshake to a named ending
     keepalive.py    when to ping and when to give up; pure
     watch.py        the task that asks it for every connection
-    turns.py        how many writers go on in one round of the loop
+    turns.py        how many writers, or handshakes, go on in one round of the loop
 
 The other side, for our own clients, is dial.py, and bulk.py for thousands of them.
 """
