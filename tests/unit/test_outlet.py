@@ -336,22 +336,20 @@ async def test_what_is_acknowledged() -> None:
     async with wire(tcp=True) as wired:
         wired.outlet.post(b"x" * 1000)
         await wired.read(1000)
-        while wired.outlet.unacknowledged_bytes:  # the kernels' own moment
-            await trio.lowlevel.checkpoint()
-        assert wired.outlet.acknowledged_bytes == 1000
+        with trio.fail_after(30):
+            while wired.outlet.unacknowledged_bytes:  # the kernels' own moment
+                await trio.lowlevel.checkpoint()
+        assert wired.outlet.line.sent_bytes == 1000
 
 
 async def test_what_waits_is_not_acknowledged() -> None:
     async with wire(tcp=True, room=4608) as wired:
         wired.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4608)
-        size = 8 * 1024 * 1024
-        wired.outlet.post(b"x" * size)
+        wired.outlet.post(b"x" * 8 * 1024 * 1024)
         await wait_all_tasks_blocked()
-        assert wired.outlet.line.waiting_bytes > 0
-        assert wired.outlet.unacknowledged_bytes >= wired.outlet.line.waiting_bytes
-        with trio.fail_after(30):  # what is acknowledged between the two questions is counted in neither
-            while wired.outlet.acknowledged_bytes + wired.outlet.unacknowledged_bytes != size:
-                await trio.lowlevel.checkpoint()
+        waiting = wired.outlet.line.waiting_bytes
+        # The far kernel's window is full: some of what the near one took is on its way, or unsent.
+        assert 0 < waiting < wired.outlet.unacknowledged_bytes <= 8 * 1024 * 1024
 
 
 async def test_a_reset_is_heard_at_once() -> None:

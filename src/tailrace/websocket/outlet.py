@@ -75,8 +75,7 @@ class Outlet(trio.abc.Stream):
         self.on_throttled: Callable[[], object] | None = None
         limit_unsent(sock)
 
-    # ------------------------------------------------------------------------------------------------ for trio-
-    # websocket
+    # ----------------------------------------------------------------------------------------------- for trio-websocket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """What the client sent, past the guard. Raises its Violation."""
@@ -125,8 +124,7 @@ class Outlet(trio.abc.Stream):
         self._closed = True
         await trio.lowlevel.checkpoint()
 
-    # ------------------------------------------------------------------------------------------------ for the
-    # connection
+    # ----------------------------------------------------------------------------------------------- for the connection
 
     async def answer(self, data: bytes) -> None:
         """The handshake's, before anything else. Raises BrokenResourceError when the client is gone."""
@@ -226,11 +224,6 @@ class Outlet(trio.abc.Stream):
     def unacknowledged_bytes(self) -> int:
         """Committed bytes that the client's kernel has not acknowledged."""
         return self.line.waiting_bytes + self._in_flight()
-
-    @property
-    def acknowledged_bytes(self) -> int:
-        """Bytes that the client's kernel has acknowledged, the handshake's left out."""
-        return self.line.sent_bytes - self._in_flight()
 
     def _in_flight(self) -> int:
         return self.line.in_flight_bytes
