@@ -51,7 +51,7 @@ async def test_the_thread_waits_while_there_is_no_room() -> None:
     thread = Thread(hand_off, 100)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(thread.run)
-        await until(lambda: not hand_off._taken.is_set())
+        await until(lambda: hand_off._thread_waits)
         assert thread.given == 2
         assert not hand_off.ready
         assert await hand_off.receive() == 0
@@ -76,7 +76,7 @@ async def test_nobody_waits_inside_the_channel() -> None:
         await wait_all_tasks_blocked()
         assert hand_off._receive.statistics().tasks_waiting_receive == 0
         nursery.start_soon(Thread(hand_off, 3).run)
-        await until(lambda: not hand_off._taken.is_set())
+        await until(lambda: hand_off._thread_waits)
         assert hand_off._receive.statistics().tasks_waiting_send == 0
         hand_off.end()
 
@@ -153,7 +153,7 @@ async def test_the_end_releases_a_thread_that_waits_for_room() -> None:
     hand_off = HandOff[int](1)
     thread = threading.Thread(target=lambda: [hand_off.give(item) for item in range(5)])
     thread.start()
-    await until(lambda: not hand_off._taken.is_set())
+    await until(lambda: hand_off._thread_waits)
     hand_off.end()
     await trio.to_thread.run_sync(thread.join, SECONDS)
     assert not thread.is_alive()
@@ -177,11 +177,12 @@ def test_the_descriptor_is_given_back() -> None:
     assert eventfd(bell) != before
 
 
-async def test_an_item_that_is_taken_before_it_is_counted() -> None:
-    """The receiver comes between the thread's two steps: it waits for the next one as ever."""
+async def test_an_item_that_was_put_down_and_not_counted_yet() -> None:
+    """The receiver comes between the thread's two steps: it waits, and is woken as ever."""
     hand_off = HandOff[int](2)
     hand_off._send.send_nowait(1)
-    assert hand_off.receive_nowait() == 1
+    with pytest.raises(trio.WouldBlock):
+        hand_off.receive_nowait()
     got: list[int] = []
 
     async def receive() -> None:
@@ -189,8 +190,7 @@ async def test_an_item_that_is_taken_before_it_is_counted() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
-        await trio.sleep(0.01)
-        hand_off._given += 1
         await wait_all_tasks_blocked()
-        hand_off.give(2)
-        await until(lambda: got == [2])
+        hand_off._given += 1
+        hand_off._ring()
+        await until(lambda: got == [1])

@@ -8,26 +8,29 @@ says it. The clocks are two, the producer's and ours; a record from the future c
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from tailrace.core.histogram import Histogram
 
-SAMPLES = 4  # of a step of up to 500 records, which mostly came within milliseconds
+PART_RECORDS = 128  # of a step, for which one timestamp stands: they mostly came within milliseconds
 NO_TIMESTAMP = 0  # Message.timestamp()'s type for a record that has none
 
 
-class _Step(NamedTuple):
+class _Step(msgspec.Struct, frozen=True, gc=False):
     """Records of a tail up to the sequence number `end`."""
 
     end: int
     records: int
-    seconds: tuple[float, ...]
+    seconds: list[float]
 
 
 @cache
 def chosen(records: int) -> tuple[int, ...]:
-    """Which of so many are looked at: the first, the last, and others between."""
-    return tuple(sorted({(records - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)}))
+    """Which of so many are looked at: the middle one of each of equal parts."""
+    parts = -(-records // PART_RECORDS)
+    return tuple(records * (2 * part + 1) // (2 * parts) for part in range(parts))
 
 
 class Delays:
@@ -41,10 +44,14 @@ class Delays:
 
     def entered(self, end: int, records: Sequence[Any]) -> None:
         """These have entered the tail, whose next sequence number is now `end`."""
-        if records:
-            told = [records[at].timestamp() for at in chosen(len(records))]
-            seconds = tuple(ms / 1000 for kind, ms in told if kind != NO_TIMESTAMP)
-            self._under_way.append(_Step(end, len(records), seconds))
+        if not records:
+            return
+        seconds = []
+        for at in chosen(len(records)):
+            kind, ms = records[at].timestamp()
+            if kind != NO_TIMESTAMP:
+                seconds.append(ms / 1000)
+        self._under_way.append(_Step(end, len(records), seconds))
 
     def delivered(self, count: int, offered: int, now: float) -> None:
         """So many deliveries were made in a turn, after which everything before `offered` has been offered to all.

@@ -25,10 +25,10 @@ class HandOff(Generic[T]):
     def __init__(self, room: int) -> None:
         self._send, self._receive = trio.open_memory_channel[T](max(1, room))
         self._given = self._received = 0  # how many; each is written by one side
-        self._waits = False  # the receiver, for the bell
+        self._receiver_waits = False  # for the bell
         self._ended = False
-        self._taken = threading.Event()  # not set while the thread waits for room
-        self._taken.set()
+        self._thread_waits = False  # for room
+        self._taken = threading.Event()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(self, os.close, self._bell)
 
@@ -38,11 +38,12 @@ class HandOff(Generic[T]):
         """Put an item down; waits while there is no room. After `end` it is nobody's."""
         while not self._put(item):
             self._taken.clear()
+            self._thread_waits = True
             if self._put(item):
-                self._taken.set()
                 break
             self._taken.wait()
-        if self._waits:
+        self._thread_waits = False
+        if self._receiver_waits:
             self._ring()
 
     def _put(self, item: T) -> bool:
@@ -64,22 +65,25 @@ class HandOff(Generic[T]):
 
     async def receive(self) -> T:
         """The next item; EndOfChannel behind the last one."""
-        if not self.ready:
+        if self._given != self._received:
             await trio.lowlevel.checkpoint()
-        while True:
-            if self.ready and not self._ended:
-                await self._wait()
-                continue
+        while self._given == self._received and not self._ended:
+            self._receiver_waits = True
             try:
-                return self.receive_nowait()
-            except trio.WouldBlock:  # the thread is between putting an item down, which was taken, and counting it
-                await trio.lowlevel.checkpoint()
+                if self._given == self._received and not self._ended:
+                    await trio.lowlevel.wait_readable(self._bell)
+            finally:
+                self._receiver_waits = False
+            self._silence()
+        return self.receive_nowait()
 
     def receive_nowait(self) -> T:
         """The next item; WouldBlock when there is none, EndOfChannel behind the last one."""
+        if self._given == self._received and not self._ended:
+            raise trio.WouldBlock  # or the thread is between putting an item down and counting it
         item = self._receive.receive_nowait()
         self._received += 1
-        if not self._taken.is_set():
+        if self._thread_waits:
             self._taken.set()
         return item
 
@@ -90,18 +94,12 @@ class HandOff(Generic[T]):
         self._taken.set()
         self._ring()
 
-    async def _wait(self) -> None:
-        self._waits = True
-        try:
-            if self.ready and not self._ended:
-                await trio.lowlevel.wait_readable(self._bell)
-        finally:
-            self._waits = False
+    def _ring(self) -> None:
+        self._receiver_waits = False
+        os.eventfd_write(self._bell, 1)
+
+    def _silence(self) -> None:
         try:
             os.eventfd_read(self._bell)
         except BlockingIOError:
             pass  # rung before it waited, and seen then
-
-    def _ring(self) -> None:
-        self._waits = False
-        os.eventfd_write(self._bell, 1)
