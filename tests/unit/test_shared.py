@@ -1,6 +1,7 @@
 """One answer for many, however they come, go, fail or are cancelled."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,11 +14,10 @@ from tailrace.gateway.shared import KEPT_SECONDS, Fresh, Once
 
 
 class Question:
-    """Answers with the number of the asking when it is told to; `asked` counts."""
+    """Answers with the number of the asking when it is told to; `asked`, `cancelled` and `ended` count."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.cancelled = 0
+        self.asked = self.cancelled = self.ended = 0
         self._answer: trio.Event = trio.Event()
         self._outcome: Callable[[int], Any] = lambda number: number
 
@@ -38,16 +38,20 @@ class Question:
         answered.set()
         await wait_all_tasks_blocked()
 
+    def end(self) -> None:
+        """It was told that it is over."""
+        self.ended += 1
+
 
 def refuse(number: int) -> None:
     raise LookupError(number)
 
 
 class Askers:
-    """Tasks that want the answer, and what each got, by name."""
+    """Tasks that want the answer of `shared`, and what each got, by name."""
 
-    def __init__(self, nursery: trio.Nursery, get: Callable[[], Any]) -> None:
-        self._nursery, self._get = nursery, get
+    def __init__(self, nursery: trio.Nursery, shared: Once[Any] | Fresh[Any]) -> None:
+        self._nursery, self.shared = nursery, shared
         self.got: dict[str, Any] = {}
         self.scopes: dict[str, trio.CancelScope] = {}
 
@@ -63,16 +67,28 @@ class Askers:
     async def _ask(self, name: str) -> None:
         with trio.CancelScope() as self.scopes[name]:
             try:
-                self.got[name] = await self._get()
+                self.got[name] = await self.shared.get()
             except LookupError as error:
                 self.got[name] = error
 
 
-async def test_once_is_asked_once() -> None:
+@asynccontextmanager
+async def once() -> AsyncIterator[tuple[Question, Askers]]:
+    """Until all have their answers, as `fresh`."""
     question = Question()
-    once = Once(question)
     async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+        yield question, Askers(nursery, Once(question, question.end))
+
+
+@asynccontextmanager
+async def fresh() -> AsyncIterator[tuple[Question, Askers]]:
+    question = Question()
+    async with trio.open_nursery() as nursery:
+        yield question, Askers(nursery, Fresh(question))
+
+
+async def test_once_is_asked_once() -> None:
+    async with once() as (question, askers):
         assert question.asked == 0
         await askers.ask("a", "b", "c")
         assert question.asked == 1
@@ -83,10 +99,7 @@ async def test_once_is_asked_once() -> None:
 
 
 async def test_once_fails_for_all() -> None:
-    question = Question()
-    once = Once(question)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+    async with once() as (question, askers):
         await askers.ask("a", "b")
         await question.answer(refuse)
         await askers.ask("c")
@@ -95,10 +108,7 @@ async def test_once_fails_for_all() -> None:
 
 async def test_once_goes_on_whoever_leaves(mock_clock: MockClock) -> None:
     """Nobody asks again: neither who waits, nor who comes when all had left."""
-    question = Question()
-    once = Once(question)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+    async with once() as (question, askers):
         await askers.ask("a", "b")
         await askers.leave("a")
         await askers.leave("b")
@@ -111,57 +121,40 @@ async def test_once_goes_on_whoever_leaves(mock_clock: MockClock) -> None:
 
 
 async def test_once_is_found_though_nobody_waits(mock_clock: MockClock) -> None:
-    question, ended = Question(), Ended()
-    once = Once(question, ended)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+    async with once() as (question, askers):
         await askers.ask("a")
         await askers.leave("a")
-        assert ended.times == 0
+        assert question.ended == 0
         await question.answer()
-        assert (await once.get(), ended.times) == (1, 1)
-    assert (question.asked, question.cancelled) == (1, 0)
+        await askers.ask("b")
+    assert askers.got == {"b": 1}
+    assert (question.asked, question.cancelled, question.ended) == (1, 0, 1)
 
 
 async def test_once_is_given_up_when_nobody_comes_back(mock_clock: MockClock) -> None:
-    question, ended = Question(), Ended()
-    once = Once(question, ended)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+    async with once() as (question, askers):
         await askers.ask("a")
         await askers.leave("a")
         mock_clock.jump(KEPT_SECONDS)
         await wait_all_tasks_blocked()
-    assert (question.asked, question.cancelled, ended.times) == (1, 1, 1)
+    assert (question.asked, question.cancelled, question.ended) == (1, 1, 1)
 
 
 async def test_once_is_asked_again_for_who_comes_as_it_is_given_up(mock_clock: MockClock) -> None:
-    question, ended = Question(), Ended()
-    once = Once(question, ended)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, once.get)
+    async with once() as (question, askers), trio.open_nursery() as nursery:
         await askers.ask("a")
         await askers.leave("a")
-        assert once._scope is not None
-        once._scope.cancel()
+        assert isinstance(askers.shared, Once)
+        assert askers.shared._scope is not None
+        askers.shared._scope.cancel()
 
         @nursery.start_soon
         async def answer() -> None:
             await wait_all_tasks_blocked()
             await question.answer()
 
-        assert await once.get() == 2
-    assert (question.asked, question.cancelled, ended.times) == (2, 1, 1)
-
-
-class Ended:
-    """How often it was told."""
-
-    def __init__(self) -> None:
-        self.times = 0
-
-    def __call__(self) -> None:
-        self.times += 1
+        assert await askers.shared.get() == 2
+    assert (question.asked, question.cancelled, question.ended) == (2, 1, 1)
 
 
 async def test_an_error_does_not_grow_with_those_it_is_raised_for() -> None:
@@ -171,11 +164,11 @@ async def test_an_error_does_not_grow_with_those_it_is_raised_for() -> None:
         await trio.lowlevel.checkpoint()
         raise LookupError
 
-    once = Once(ask)
+    shared = Once(ask)
     depths = []
     for _ in range(3):
         with pytest.raises(LookupError) as caught:
-            await once.get()
+            await shared.get()
         depths.append(len(caught.traceback))
     assert len(set(depths[1:])) == 1
     assert depths[2] <= depths[0]
@@ -183,10 +176,7 @@ async def test_an_error_does_not_grow_with_those_it_is_raised_for() -> None:
 
 async def test_fresh_answers_are_asked_for_after_the_asking() -> None:
     """Who comes while one is under way shares the next, for that one may be from before his time."""
-    question = Question()
-    fresh = Fresh(question)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, fresh.get)
+    async with fresh() as (question, askers):
         await askers.ask("a")
         await askers.ask("b", "c")
         assert question.asked == 1
@@ -201,10 +191,7 @@ async def test_fresh_answers_are_asked_for_after_the_asking() -> None:
 
 
 async def test_fresh_fails_for_those_who_shared_it() -> None:
-    question = Question()
-    fresh = Fresh(question)
-    async with trio.open_nursery() as nursery:
-        askers = Askers(nursery, fresh.get)
+    async with fresh() as (question, askers):
         await askers.ask("a", "b", "c")
         await question.answer()
         await question.answer(refuse)
@@ -223,11 +210,8 @@ def test_fresh_is_never_stale(steps: list[tuple[str, int]]) -> None:
     """Whoever gets an answer gets that of a question put after he came, and nobody who stays is forgotten."""
 
     async def main() -> None:
-        question = Question()
-        fresh = Fresh(question)
         asked_before: dict[str, int] = {}
-        async with trio.open_nursery() as nursery:
-            askers = Askers(nursery, fresh.get)
+        async with fresh() as (question, askers):
             for step, number in steps:
                 if step == "ask":
                     name = f"{len(asked_before)}"
