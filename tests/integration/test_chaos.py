@@ -48,6 +48,14 @@ class Chaos:
         self.nursery.start_soon(retrying, partial(client, self.gateways, follower, **options))
         return follower
 
+    def follow_with_those_who_stay(self) -> None:
+        """On both endpoints, in both formats: all records, some keys, and all of them slowly."""
+        self.follow(multiplexed)
+        self.follow(multiplexed, ["a", "c"])
+        self.follow(multiplexed, protocol=MSGPACK, keys=["b", None])
+        self.follow(multiplexed).pause = 0.01  # it reads from the tail, and from Kafka
+        self.follow(stream)
+
     def follow_with_ours(self, folder: Path) -> None:
         """The client for the terminal and the one for JavaScript, at each gateway, in several manners."""
         tail, script = [sys.executable, "-m", "tailrace", "tail"], [node(), str(CLIENT / "test/follow.js")]
@@ -209,15 +217,11 @@ async def half_open(gateways: Gateways, follower: Follower, most: int = 200) -> 
 async def test_nothing_is_lost(own_kafka: Broker, tmp_path: Path) -> None:
     random.seed(4)
     async with chaos(own_kafka, tmp_path, pace=500) as run:
-        run.follow(multiplexed)
-        run.follow(multiplexed, ["a", "c"])
-        run.follow(multiplexed, protocol=MSGPACK, keys=["b", None])
-        run.follow(multiplexed).pause = 0.01
+        run.follow_with_those_who_stay()
+        run.follow_with_ours(tmp_path)
         run.follow(multiplexed, patience=50)
-        run.follow(stream)
         run.follow(cut_off)
         run.follow(half_open)
-        run.follow_with_ours(tmp_path)
         again = (run.freeze_the_broker, run.shoot_a_gateway, run.shoot_the_broker, run.freeze_a_gateway)
         for fault in (run.shoot_a_gateway, run.shoot_the_broker, run.add_a_partition, *again):
             await run.until_all_move()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.gateway import MSGPACK
-from tests.integration.test_chaos import chaos, cut_off, multiplexed, stream
+from tests.integration.test_chaos import chaos, cut_off
 from tests.kafka_pair import Pair
 
 ROUNDS = 3
@@ -20,13 +19,9 @@ ROUNDS = 3
 async def test_nothing_is_lost(own_pair: Pair, tmp_path: Path) -> None:
     random.seed(4)
     async with chaos(own_pair, tmp_path, pace=500) as run:
-        run.follow(multiplexed)
-        run.follow(multiplexed, ["a", "c"])
-        run.follow(multiplexed, protocol=MSGPACK, keys=["b", None])
-        run.follow(multiplexed).pause = 0.01  # slow: it reads from the tail, and from Kafka
-        run.follow(stream)
-        run.follow(cut_off, most=2000)  # catches up again and again
+        run.follow_with_those_who_stay()
         run.follow_with_ours(tmp_path)
+        run.follow(cut_off, most=2000)  # catches up again and again
         for _ in range(ROUNDS):
             await run.until_all_move()
             await trio.to_thread.run_sync(own_pair.kill_the_second, run.topic)
