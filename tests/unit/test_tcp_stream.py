@@ -1,6 +1,7 @@
 """Reading an accepted socket: what trio's own stream promises, of a stream that waits with less. On real sockets."""
 
 import contextlib
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -82,14 +83,46 @@ async def test_cancelled_while_it_waits() -> None:
         assert await stream.receive_some() == b"kept"
 
 
-async def test_what_was_taken_is_not_lost_to_who_is_cancelled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with pair() as (stream, far):
-        await far.send(b"taken")
-        await trio.lowlevel.wait_readable(stream.socket)
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_was_taken_is_not_lost_to_who_is_cancelled_meanwhile(
+    waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair() as (stream, far), trio.open_nursery() as nursery:
+
+        async def say() -> None:
+            if waits:
+                await wait_all_tasks_blocked()
+            await far.send(b"taken")
+
+        def read_and_cancel(descriptor: int, max_bytes: int) -> bytes:
+            data = read(descriptor, max_bytes)
+            scope.cancel()
+            return data
+
+        monkeypatch.setattr("tailrace.tls.tcp.os.read", read_and_cancel)
+        if waits:
+            nursery.start_soon(say)
+        else:
+            await say()
+            await trio.lowlevel.wait_readable(stream.socket)
         with trio.CancelScope() as scope:
-            monkeypatch.setattr("tailrace.tls.tcp.os.read", lambda *given: scope.cancel() or read(*given))
             assert await stream.receive_some() == b"taken"
         assert not scope.cancelled_caught
+
+
+async def test_woken_for_nothing_it_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait, woken = trio.lowlevel.wait_readable, itertools.count()
+    async with pair() as (stream, far):
+
+        async def woken_early(sock: trio.socket.SocketType) -> None:
+            if next(woken):
+                await far.send(b"at last")
+                await wait(sock)
+            else:
+                await trio.lowlevel.checkpoint()
+
+        monkeypatch.setattr(trio.lowlevel, "wait_readable", woken_early)
+        assert await stream.receive_some() == b"at last"
 
 
 @pytest.mark.parametrize("waits", [True, False])
