@@ -373,6 +373,25 @@ def test_what_is_not_a_json_object(data: str | bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "lone"),
+    [
+        (r"\ud800", r"\ud800"), (r"a\uDBFFb", r"\uDBFF"), (r"\udc00", r"\udc00"), (r"\ud83d\ude00\ude01", r"\ude01"),
+        (r"\ud83d\ud83d\ude00", r"\ud83d"), (r"\\\ud800", r"\ud800"), (r"\ud800\n", r"\ud800"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["type", "topic", "key", "value", "x"])
+def test_a_lone_surrogate_is_called_one(field: str, text: str, lone: str) -> None:
+    error = refused(JSON, f'{{"id":7,"{field}":"{text}"}}')
+    assert (error.code, error.message) == (ErrorCode.BAD_REQUEST, f"a lone surrogate has no UTF-8: {lone}")
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", r"\\ud800", r"\\\\udc00", r"\ue000"])
+def test_what_is_no_lone_surrogate_is_not_called_one(text: str) -> None:
+    assert JSON.decode(f'{{"id":7,"type":"auth","token":"{text}"}}') == Auth(7, json.loads(f'"{text}"'))
+    assert "surrogate" not in refused(JSON, f'{{"id":7,"type":"auth","token":"{text}"').message
+
+
+@pytest.mark.parametrize(
     "data",
     [
         "", "{}", b"", b"\x01", b"\xc0", b"\x90", b"\x81", b"\x80\x80", b"\xde", b"\xde\x00", b"\xdf\xff\xff\xff\xff",
