@@ -12,10 +12,12 @@ from tests.model.log import Log
 from tests.model.stepped import Stepped
 
 from tailrace._fanout import Tail
+from tailrace.core import pace
 from tailrace.gateway import topic
 from tailrace.websocket import outlet
 
 LOTS = 1 << 20
+SCANNED_PER_SECOND = 4  # blocks in vain: so few that some have to wait
 
 
 class World:
@@ -26,6 +28,7 @@ class World:
         self._patch.setattr(topic, "Tail", lambda format, positions: Tail(format, positions, block_bytes))
         self._patch.setattr(topic, "PUMP_BYTES", budget)
         self._patch.setattr(outlet, "FLUSH_BYTES", budget)
+        self._patch.setattr(pace, "SCANNED_BLOCKS_PER_SECOND", SCANNED_PER_SECOND)
         self._logging = structlog.testing.capture_logs()
         self._logged = self._logging.__enter__()
         self.loop = Stepped()

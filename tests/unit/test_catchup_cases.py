@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.model.book import Book
-from tests.model.world import LOTS, World
+from tests.model.world import LOTS, SCANNED_PER_SECOND, World
 from tests.plain_client import TINY
 
 
@@ -124,3 +124,37 @@ def test_a_partition_that_cannot_be_read_holds_up_neither_the_others_nor_the_ste
     world.come_to_rest()
     assert book.live
     assert book.received == 12
+
+
+def test_who_looks_for_a_rare_key_rests_between_blocks(world: World) -> None:
+    """What a connection does not want has a pace; neither others nor what is wanted are held up by that."""
+    for _ in range(4 * SCANNED_PER_SECOND):
+        world.log.append(0, b"common", 0)
+    wanted = {"whole": None, "one": b"rare", "other": b"rare", "alone": b"rare"}
+    shared = world.connect()
+    books = {
+        name: world.subscribe(
+            world.connect() if name == "alone" else shared,
+            Book(world.log, "earliest", None if key is None else frozenset([key]), "wait"),
+        )
+        for name, key in wanted.items()
+    }
+    _read_back(world)
+    live_at = {name: 0 for name, book in books.items() if book.live}
+    for second in range(1, 10):
+        world.loop.pass_seconds(1)
+        _read_back(world)
+        live_at |= {name: second for name, book in books.items() if book.live and name not in live_at}
+    assert (live_at["whole"], live_at["alone"], max(live_at["one"], live_at["other"])) == (0, 1, 3)
+    assert books["whole"].received == 4 * SCANNED_PER_SECOND
+    world.come_to_rest()
+
+
+def _read_back(world: World) -> None:
+    """In blocks of one record, as far as that goes without time passing."""
+    for _ in range(200):
+        if world.gateway.blocks.waiting:
+            world.gateway.blocks.serve(0, 1)
+        world.loop.step()
+    for peer in world.peers:
+        peer.read(LOTS)

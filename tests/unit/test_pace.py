@@ -8,10 +8,14 @@ from tailrace.core.pace import (
     COMMANDS_BURST_SECONDS,
     INCOMING_BURST_SECONDS,
     LASTING_SECONDS,
+    SCAN_TICK_SECONDS,
+    SCANNED_BLOCKS_PER_SECOND,
+    SCANNED_BURST_SECONDS,
     Bucket,
     CommandPace,
     Incoming,
     IncomingRates,
+    ScanPace,
 )
 
 steps = st.lists(st.tuples(st.integers(0, 500), st.floats(0, 5)), max_size=60)
@@ -93,3 +97,31 @@ def test_frames_and_bytes_each_have_their_bound() -> None:
     assert incoming.take(burst + 5, 110, 1.0) == 0
     assert incoming.take(burst + 5, 110 + 4000, 2.0) == pytest.approx(2.0)
     assert Incoming(IncomingRates(None, None), 0.0).take(10**9, 10**12, 0.0) == 0
+
+
+def scan(records: int, delivered: int) -> tuple[int, list[float]]:
+    """Five seconds of it, by one who waits as told: how many blocks, and when it went on after a wait."""
+    pace, now, blocks, woken = ScanPace(0.0), 0.0, 0, []
+    while now < 5:
+        blocks += 1
+        if wait := pace.take(records, delivered, now):
+            now += wait
+            woken.append(now)
+        elif delivered and records == delivered:  # at a pace of its own, or five seconds would never pass
+            now += 0.001
+    return blocks, woken
+
+
+@pytest.mark.parametrize(("records", "delivered", "share"), [(1024, 0, 1.0), (0, 0, 1.0), (1024, 512, 0.5)])
+def test_what_is_looked_through_in_vain_has_a_rate(records: int, delivered: int, share: float) -> None:
+    """By the share of the records that was not wanted; a block without any is looked through too."""
+    blocks, woken = scan(records, delivered)
+    assert blocks * share == pytest.approx(SCANNED_BLOCKS_PER_SECOND * (SCANNED_BURST_SECONDS + 5), rel=0.02)
+    ticks = [at / SCAN_TICK_SECONDS for at in woken]
+    assert ticks == pytest.approx([round(tick) for tick in ticks]), "the loop is woken between"
+
+
+def test_what_is_wanted_is_read_without_a_wait() -> None:
+    """All of a block; more than its records come when partitions that catch up apart are sent meanwhile."""
+    assert scan(1024, 1024) == (5000, [])
+    assert not any(ScanPace(0.0).take(1, 2, 0.0) for _ in range(10_000))

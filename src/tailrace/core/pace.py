@@ -5,6 +5,7 @@ and the rate holds in the long run. Commands have an end besides: a client that 
 without a pause is told `rate_limited` (docs/protocol.md, section 5).
 """
 
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +14,12 @@ COMMANDS_BURST_SECONDS: Final = 12.0  # 1,200 at 100 a second: 1,024 subscribes 
 INCOMING_BURST_SECONDS: Final = 2.0
 CATCHUP_BURST_SECONDS: Final = 0.25  # of `catchup.bytes_per_second`
 LASTING_SECONDS: Final = 10.0
+# Two million records: more than the readers bring of a log in a second, so that only what is cached, and what many
+# subscriptions look through, is slowed down. The burst has a thousand of them resume two blocks back without a wait.
+SCANNED_BLOCKS_PER_SECOND: Final = 2000
+SCANNED_BURST_SECONDS: Final = 1.0
+# All who wait go on together then: the loop woken for each cost more than twice as much as the blocks themselves.
+SCAN_TICK_SECONDS: Final = 0.01
 
 
 class Bucket:
@@ -25,7 +32,7 @@ class Bucket:
         self._burst = self._left = (rate or 0) * burst_seconds
         self._at = now
 
-    def take(self, count: int, now: float) -> float:
+    def take(self, count: float, now: float) -> float:
         """Take so many; seconds until the debt is paid, 0 when there is none."""
         if self._rate is None:
             return 0.0
@@ -55,6 +62,20 @@ class CommandPace:
     def lasts(self, now: float) -> bool:
         """The client has been too fast for so long that its command is refused."""
         return self._since is not None and now - self._since >= LASTING_SECONDS
+
+
+class ScanPace:
+    """Of one connection: what its subscriptions look through, since they want some keys only, and are not sent."""
+
+    __slots__ = ("_bucket",)
+
+    def __init__(self, now: float) -> None:
+        self._bucket = Bucket(SCANNED_BLOCKS_PER_SECOND, SCANNED_BURST_SECONDS, now)
+
+    def take(self, records: int, delivered: int, now: float) -> float:
+        """One has looked through a block of so many and was sent so many: seconds until it may have the next."""
+        wait = self._bucket.take(max(0.0, 1 - delivered / records) if records else 1, now)
+        return wait and math.ceil((now + wait) / SCAN_TICK_SECONDS) * SCAN_TICK_SECONDS - now
 
 
 class IncomingRates(Struct, frozen=True):

@@ -3,7 +3,8 @@
 Block by block, at the client's own pace. Rules: a block is asked for only when nothing waits for the client, so that a
 stalled one holds no memory; partitions are read in turns, the one with the most left first; one that cannot be read now
 holds up neither the others nor the step into the tail (`apart`). Who begins with a snapshot reads its chunks in the
-same way, up to its ends, before anything else.
+same way, up to its ends, before anything else. Who wants some keys only may look through so much that it does not want
+in a second, all of a connection together (`core.pace`), or one that asks for a rare key a thousand times takes a core.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import trio
 
 from tailrace._fanout import FALLEN, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
+from tailrace.core.pace import ScanPace
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.gateway.apart import AGAIN_SECONDS
 from tailrace.gateway.blocks import Beyond, Gone
@@ -26,12 +28,28 @@ STRAIGHT_ON_BLOCKS = 8  # of one partition before the others are looked at
 class Chase:
     """Of one reading, whose cursors come and go. `running`: a task is at it, which ends with the connection."""
 
-    __slots__ = ("_chases", "_exhausted", "_outlet", "_partition", "_reading", "_straight_on", "running")
+    __slots__ = (
+        "_chases",
+        "_exhausted",
+        "_fed",
+        "_outlet",
+        "_owner",
+        "_partition",
+        "_reading",
+        "_rests_until",
+        "_scans",
+        "_straight_on",
+        "running",
+    )
 
     def __init__(self, reading: "Reading", owner: Owner) -> None:
         self._reading = reading
         self._outlet = owner.outlet
         self._chases = owner.chases
+        self._owner = owner
+        self._scans: ScanPace | None = None
+        self._fed: tuple[int, int] | None = None  # the block's records, and how many had been delivered before
+        self._rests_until = 0.0
         self.running = False
         self._straight_on = 0  # blocks that may still follow the one that is sent
         self._partition = 0  # which that is of
@@ -42,8 +60,25 @@ class Chase:
         self._outlet.start_soon(self._run)
 
     def look_again(self) -> None:
-        """The block has been sent, or nobody wants it any more."""
+        """Nobody wants the block any more that is sent, or something else is to be done first."""
         self._exhausted.set()
+
+    def sent(self) -> None:
+        """The block has been, or was revoked on the way: on with the next."""
+        if self._pay() or not self._go_straight_on():
+            self._exhausted.set()
+
+    def _pay(self) -> bool:
+        """For what was looked through and not wanted: True when the next block has to wait."""
+        fed, self._fed = self._fed, None
+        if fed is None:
+            return False
+        self._scans = self._scans or self._owner.scans
+        records, before = fed
+        now = trio.current_time()
+        wait = self._scans.take(records, self._reading.delivered - before, now)
+        self._rests_until = now + wait
+        return wait > 0
 
     async def _run(self) -> None:
         if self.running:
@@ -65,8 +100,10 @@ class Chase:
         if not await reading.until_built():
             return
         while True:
-            if reading.rest_until > trio.current_time():  # evicted between two rounds: what it missed is the next one
-                await trio.sleep_until(reading.rest_until)
+            # Evicted between two rounds: what it missed is the next one.
+            rests_until = max(reading.rest_until, self._rests_until)
+            if rests_until > trio.current_time():
+                await trio.sleep_until(rests_until)
             if self._outlet.waiting_bytes:  # a checkpoint for nothing else: each way on from here has one
                 await self._outlet.clear()
             subscription = reading.cursor
@@ -115,10 +152,12 @@ class Chase:
         """Have a block sent from this offset on, as far as the goal: there `live` is to be said."""
         goal = self._reading.goal(stretch.partition)
         self._partition = stretch.partition
+        if self._reading.filtered:
+            self._fed = stretch.records, self._reading.delivered
         if self._reading.cursor.feed(stretch, goal if goal > offset else None):
             self._outlet.wake()
 
-    def go_straight_on(self) -> bool:
+    def _go_straight_on(self) -> bool:
         """Feed the block that follows, when it is there and nothing has to be decided: not to wake the chase saves
         the time of sending a hundred records. False when it has to be woken."""
         subscription, partition = self._reading.cursor, self._partition

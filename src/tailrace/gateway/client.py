@@ -20,7 +20,7 @@ from tailrace.core.commands import Publish, Subscribe
 from tailrace.core.frame import TEXT, frame
 from tailrace.core.lifecycle import Ticket
 from tailrace.core.messages import ErrorMessage, Message, Welcome
-from tailrace.core.pace import CommandPace
+from tailrace.core.pace import CommandPace, ScanPace
 from tailrace.core.position import Positions
 from tailrace.core.session import REVOKED, Session
 from tailrace.disconnect import SHUTDOWN, TOKEN_EXPIRED, Disconnect
@@ -53,6 +53,7 @@ class Client:
         "_publisher",
         "_publishing",
         "_readings",
+        "_scans",
         "_session",
         "_topics",
     )
@@ -76,6 +77,7 @@ class Client:
         self._format = JSON if session.codec.opcode == TEXT else MSGPACK
         self._max_chases = max_chases
         self._chases: trio.CapacityLimiter | None = None
+        self._scans: ScanPace | None = None  # from the first that is read back on
         self._topics = topics
         self._limits = limits
         self._readings: dict[Ticket, Reading] = {}
@@ -275,6 +277,13 @@ class Client:
         if self._chases is None and self._max_chases is not None:
             self._chases = trio.CapacityLimiter(self._max_chases)
         return self._chases
+
+    @property
+    def scans(self) -> ScanPace:
+        """How fast its subscriptions may look through what they do not want."""
+        if self._scans is None:
+            self._scans = ScanPace(trio.current_time())
+        return self._scans
 
     def reached_live(self, reading: Reading, positions: Positions) -> None:
         """It has passed the ends that were listed when it began."""

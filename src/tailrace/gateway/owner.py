@@ -9,6 +9,7 @@ import trio
 
 from tailrace.core.begin import Verdict
 from tailrace.core.claims import Principal
+from tailrace.core.pace import ScanPace
 from tailrace.core.position import Positions
 from tailrace.disconnect import Disconnect
 from tailrace.errors import ErrorCode
@@ -28,6 +29,10 @@ class Owner(Protocol):
     @property
     def chases(self) -> trio.CapacityLimiter | None:
         """How many of its subscriptions may be read back at the same time."""
+
+    @property
+    def scans(self) -> ScanPace:
+        """How fast its subscriptions may look through what they do not want."""
 
     @property
     def principal(self) -> Principal | None:

@@ -238,8 +238,7 @@ class Reading:
     def _fallen(self) -> None:
         chase = self._chase
         if chase is not None and chase.running:
-            if not chase.go_straight_on():
-                chase.look_again()
+            chase.sent()
         elif not self.give_up_if_slow():
             self._held.open.traffic.fallen += 1
             self._start_chase()

@@ -4,12 +4,15 @@ The positions are fixed before the handshake is answered, so whoever is connecte
 of bare values has no words for a hole: it ends instead.
 """
 
+import trio
+
 from tailrace._fanout import JSON as JSON_FORMAT
 from tailrace._fanout import VALUE
 from tailrace.core.actions import Action, End, Send
 from tailrace.core.begin import Verdict
 from tailrace.core.claims import Principal
 from tailrace.core.frame import frame
+from tailrace.core.pace import ScanPace
 from tailrace.core.position import Positions
 from tailrace.core.protocol import JSON, STREAM_ID, Format, StreamRequest
 from tailrace.core.stream import Stream
@@ -120,6 +123,11 @@ class StreamClient:
     def chases(self) -> None:
         """It has one subscription: no limit is needed."""
         return None
+
+    @property
+    def scans(self) -> ScanPace:
+        """How fast it may look through what it does not want: asked for once, when it is first read back."""
+        return ScanPace(trio.current_time())
 
     def reached_live(self, reading: Reading, positions: Positions) -> None:
         """It has passed the ends that were listed when it began."""
