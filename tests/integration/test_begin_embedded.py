@@ -1,11 +1,11 @@
 """Where subscriptions begin on the embedded Kafka, which has no topic ids and cannot look up times, but can be told
 which errors to answer with."""
 
-import ctypes
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
+from tests.mock_cluster import push_errors
 
 from tailrace.core.begin import Verdict
 from tailrace.core.protocol import Earliest, From, Last, Latest, Offsets, Timestamp
@@ -13,23 +13,12 @@ from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
 from tailrace.gateway.begin import Beginnings
 from tailrace.kafka.cluster import Cluster
 from tailrace.kafka.embedded import EmbeddedKafka
-from tailrace.kafka.native import c_function, handle
 from tailrace.kafka.topic import TopicDescription
 
 ENDS = {0: 5, 1: 0}
 LIST_OFFSETS = 2  # the request's number in Kafka's protocol, as those of the errors below
 UNKNOWN_TOPIC, LEADER_NOT_AVAILABLE, NOT_LEADER, FENCED, UNKNOWN_EPOCH, OFFSET_NOT_AVAILABLE = 3, 5, 6, 74, 75, 78
 CLUSTER_AUTHORIZATION_FAILED = 31
-
-_mock_cluster = c_function("rd_kafka_handle_mock_cluster", ctypes.c_void_p, ctypes.c_void_p)
-_push_errors = c_function(
-    "rd_kafka_mock_push_request_errors_array",
-    None,
-    ctypes.c_void_p,
-    ctypes.c_int16,
-    ctypes.c_size_t,
-    ctypes.POINTER(ctypes.c_int),
-)
 
 
 @pytest.fixture
@@ -89,8 +78,7 @@ async def test_the_end_needs_none(beginnings: Beginnings, topic: TopicDescriptio
 
 def answer_with(embedded: EmbeddedKafka, *errors: int) -> None:
     """The next listings fail with these."""
-    client = handle(embedded._running(), embedded._error_callback)
-    _push_errors(_mock_cluster(client), LIST_OFFSETS, len(errors), (ctypes.c_int * len(errors))(*errors))
+    push_errors(embedded, LIST_OFFSETS, *errors)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
 """Reading back while Kafka is in trouble: nothing is lost, nobody waits for ever, the others are served."""
 
-import ctypes
-
 import pytest
 import trio
 from tests.kafka_broker import Broker
+from tests.mock_cluster import set_leader
 from tests.reading_back import Back, reading_back
 
 from tailrace.config import Catchup
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.kafka.embedded import EmbeddedKafka
-from tailrace.kafka.native import c_function, handle
 
 
 async def test_a_topic_that_is_not_there_is_unknown(kafka: Broker) -> None:
@@ -92,19 +90,3 @@ async def test_a_partition_without_a_leader_holds_up_nobody() -> None:
                     assert trio.current_time() - begun < 8  # held up, it would be 10
                 assert not stuck
                 set_leader(kafka, "orders", 0, 1)
-
-
-def set_leader(kafka: EmbeddedKafka, topic: str, partition: int, broker: int | None) -> None:
-    """In librdkafka's mock cluster; None: there is none."""
-    cluster = c_function("rd_kafka_handle_mock_cluster", ctypes.c_void_p, ctypes.c_void_p)
-    set_in = c_function(
-        "rd_kafka_mock_partition_set_leader",
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_int32,
-        ctypes.c_int32,
-    )
-    client = handle(kafka._running(), kafka._error_callback)
-    assert client
-    assert set_in(cluster(client), topic.encode(), partition, -1 if broker is None else broker) == 0

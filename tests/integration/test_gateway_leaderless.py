@@ -1,18 +1,15 @@
 """A partition's broker goes down while the partition is caught up with: the others are read to their end and live,
 and it comes later, whole."""
 
-import ctypes
-
 import trio
 from confluent_kafka import Producer
 from tests.gateway import Client, running, until
-from tests.integration.test_blocks_faults import set_leader
+from tests.mock_cluster import set_leader, turn
 
 from tailrace._fanout import LIVE
 from tailrace.config import Topic
 from tailrace.kafka.broker_log import BrokerLog
 from tailrace.kafka.embedded import EmbeddedKafka
-from tailrace.kafka.native import c_function, handle
 
 RECORDS = 300
 SIZE = 10_000  # 3 MB a partition: more than is read ahead for who does not read
@@ -28,12 +25,6 @@ class TwoBrokers(EmbeddedKafka):
         brokers = producer.list_topics(timeout=30).brokers.values()
         self.bootstrap = ",".join(f"{each.host}:{each.port}" for each in brokers)
         self._producer = producer
-
-    def turn(self, broker: int, up: bool) -> None:
-        cluster = c_function("rd_kafka_handle_mock_cluster", ctypes.c_void_p, ctypes.c_void_p)
-        name = "rd_kafka_mock_broker_set_up" if up else "rd_kafka_mock_broker_set_down"
-        turn = c_function(name, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)
-        assert turn(cluster(handle(self._running(), self._error_callback)), broker) == 0
 
 
 async def test_the_others_are_live_while_one_cannot_be_read() -> None:
@@ -51,7 +42,7 @@ async def test_the_others_are_live_while_one_cannot_be_read() -> None:
         ):
             await client.send(type="subscribe", id=1, topic="orders", from_="earliest")
             await client.expect("subscribed")
-            kafka.turn(2, up=False)
+            turn(kafka, 2, up=False)
             had = await _until_at(client, {0: RECORDS, 2: RECORDS})
             assert had.get(1, 0) < RECORDS
             (held,) = gateway.topics.held
@@ -62,7 +53,7 @@ async def test_the_others_are_live_while_one_cannot_be_read() -> None:
             await kafka.flush()
             had = await _until_at(client, {0: RECORDS + 3}, had)
             assert had.get(1, 0) < RECORDS
-            kafka.turn(2, up=True)
+            turn(kafka, 2, up=True)
             had = await _until_at(client, {1: RECORDS}, had)
             kafka.produce("orders", b"3", partition=1)
             await _until_at(client, {1: RECORDS + 1}, had)

@@ -1,6 +1,5 @@
 """`/readyz` by partition and topic: a mock cluster that loses a leader, and a real one that refuses us."""
 
-import ctypes
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,20 +7,10 @@ import trio
 from confluent_kafka.admin import AclOperation
 from tests.gateway import Gateway, running, until
 from tests.kafka_broker import Broker
+from tests.mock_cluster import set_leader
 
 from tailrace.config import Admin, Topic
 from tailrace.kafka.embedded import EmbeddedKafka
-from tailrace.kafka.native import c_function, handle
-
-_mock_cluster = c_function("rd_kafka_handle_mock_cluster", ctypes.c_void_p, ctypes.c_void_p)
-_set_leader = c_function(
-    "rd_kafka_mock_partition_set_leader",
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_char_p,
-    ctypes.c_int32,
-    ctypes.c_int32,
-)
 
 
 @pytest.fixture
@@ -30,12 +19,6 @@ async def embedded() -> AsyncIterator[EmbeddedKafka]:
         kafka.create("orders", 2)
         kafka.create("prices", 1)
         yield kafka
-
-
-def lead(kafka: EmbeddedKafka, topic: str, partition: int, broker: int) -> None:
-    """Let this broker lead the partition; -1: none."""
-    cluster = _mock_cluster(handle(kafka._running(), kafka._error_callback))
-    assert _set_leader(cluster, topic.encode(), partition, broker) == 0
 
 
 async def told(gateway: Gateway, faults: list[str], ready: bool = True) -> str:
@@ -57,12 +40,12 @@ async def test_a_partition_without_a_leader_holds_up_nobody_else(embedded: Embed
         await told(gateway, [])
         async with gateway.client() as client:
             await client.subscribe("prices")  # nobody reads orders: the mock crashes on a fetch without a leader
-            lead(embedded, "orders", 1, -1)
+            set_leader(embedded, "orders", 1, None)
             assert await told(gateway, [ONE]) == ""
             assert (await gateway.metrics())["tailrace_kafka_unreadable_partitions"] == 1
             embedded.produce("prices", b"2", partition=0)
             await client.expect("record", topic="prices")
-            lead(embedded, "orders", 1, 1)
+            set_leader(embedded, "orders", 1, 1)
             assert await told(gateway, []) == ""
         assert [entry["reason"] for entry in gateway.logged("cannot be read")] == [ONE]
         assert len(gateway.logged("can be read again")) == 1
@@ -72,9 +55,9 @@ async def test_strict_it_is_not_ready(embedded: EmbeddedKafka) -> None:
     admin = Admin(address="127.0.0.1:0", ready="all")
     async with running(embedded.bootstrap, topics={"orders": Topic()}, kafka=embedded.settings, admin=admin) as gateway:
         await gateway.until_ready()
-        lead(embedded, "orders", 1, -1)
+        set_leader(embedded, "orders", 1, None)
         assert await told(gateway, [ONE], ready=False) == ONE
-        lead(embedded, "orders", 1, 1)
+        set_leader(embedded, "orders", 1, 1)
         await gateway.until_ready()
 
 
