@@ -93,11 +93,12 @@ class Newcomer:
 
     def came_for(self, head: Head) -> None:
         """Where he comes from, by his request. Raises Refused."""
+        if self._counted:  # as whom he comes from: what he forwards is not believed
+            return
         self.address = self._admission.proxies.client(self.peer, head.tokens(b"x-forwarded-for"))
-        if not self._counted:
-            if not self._admission.crowd.enter(subscriber(self.address)):
-                raise Refused(TOO_MANY.after(self._admission.retry_seconds()))
-            self._counted = True
+        if not self._admission.enter(self.address):
+            raise Refused(TOO_MANY.after(self._admission.retry_seconds()))
+        self._counted = True
 
     def host(self, head: Head) -> str | None:
         """The host he asked for."""
@@ -117,7 +118,7 @@ class Newcomer:
         self.settled()
         if self._counted:
             self._counted = False
-            self._admission.crowd.leave(subscriber(self.address))
+            self._admission.leave(self.address)
 
 
 class Heard(trio.abc.ReceiveStream):
@@ -154,6 +155,7 @@ class Admission:
         self.let_go: Counter[str] = Counter()
         self._sent_away: Counter[str] = Counter()
         self.proxies = Proxies(config.listen.trusted_proxies)
+        self._counts = config.limits.connections_per_address is not None
         self.crowd = Crowd(config.limits.connections_per_address)
         self.newcomers: dict[Newcomer, None] = {}
         self.turns = Turns(1, ROUNDS)
@@ -174,11 +176,20 @@ class Admission:
         if self._most is not None and len(self.newcomers) >= self._most and not self._make_room():
             return CROWDED
         counted = not self.proxies.trusts(peer)
-        if counted and not self.crowd.enter(subscriber(peer)):
+        if counted and not self.enter(peer):
             return TOO_MANY
         newcomer = Newcomer(self, peer, counted)
         self.newcomers[newcomer] = None
         return newcomer
+
+    def enter(self, address: str) -> bool:
+        """Whether one more may come from there; he is then counted, if they are."""
+        return not self._counts or self.crowd.enter(subscriber(address))
+
+    def leave(self, address: str) -> None:
+        """One that has entered."""
+        if self._counts:
+            self.crowd.leave(subscriber(address))
 
     def _make_room(self) -> bool:
         """Let the first go who keeps us waiting; whether there was one."""

@@ -166,7 +166,8 @@ class Door:
     def _admit(self, head: Head, newcomer: Newcomer) -> Upgrade:
         """A correct handshake from an origin that may; raises Refused."""
         asked = upgrade(head)
-        if not origin_allowed(head.values(b"origin"), newcomer.host(head), self._config.listen.origins):
+        sent = head.values(b"origin")
+        if sent and not origin_allowed(sent, newcomer.host(head), self._config.listen.origins):
             raise Refused(ORIGIN_NOT_ALLOWED)
         if self.draining:
             raise Refused(DRAINING.after(RETRY_SECONDS))

@@ -5,7 +5,6 @@ a head that is wrong is a named refusal, a client that says nothing gets nothing
 for the usual head. What was read behind the head is kept. Left out: request bodies, and what a method means to a path.
 """
 
-import math
 import re
 from typing import Any, Literal
 
@@ -54,16 +53,33 @@ class Head(msgspec.Struct, frozen=True):
 
     def values(self, name: bytes) -> list[str]:
         """Every value of the header, in order; `name` in lower case. Bytes above 127 come as Latin-1 (RFC 9110 5.5)."""
-        return [value.decode("latin-1") for key, value in self.headers if key == name]
+        found = []
+        for key, value in self.headers:
+            if key == name:
+                found.append(value.decode("latin-1"))
+        return found
 
     def value(self, name: bytes) -> str | None:
         """The header's first value, None when it is absent."""
-        return next(iter(self.values(name)), None)
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
 
     def tokens(self, name: bytes) -> list[str]:
         """The members of a comma-separated header, over all its lines (RFC 9110 5.6.1), empty ones left out."""
-        members = (member.strip() for value in self.values(name) for member in value.split(","))
-        return [member for member in members if member]
+        found: list[str] = []
+        for value in self.values(name):
+            found += filter(None, map(str.strip, value.split(",")))
+        return found
+
+    def has(self, name: bytes, token: str) -> bool:
+        """Whether `token`, in lower case, is such a member, in whatever case it was sent."""
+        for value in self.values(name):
+            for member in value.split(","):
+                if member.strip().lower() == token:
+                    return True
+        return False
 
 
 async def read_head(stream: trio.abc.ReceiveStream, timeout: float | None, limit: int = HEAD_LIMIT_BYTES) -> Head:
@@ -72,19 +88,23 @@ async def read_head(stream: trio.abc.ReceiveStream, timeout: float | None, limit
     Raises Refused (MALFORMED, HEAD_TOO_LARGE, HTTP_VERSION) for a head to be answered, NoRequest when the client left,
     or said too little in time.
     """
-    with trio.move_on_after(math.inf if timeout is None else timeout):
-        try:
+    try:
+        if timeout is None:  # the stream keeps its own time: no scope for nothing
             return await _read_head(stream, limit)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise NoRequest("broken") from None
+        with trio.move_on_after(timeout):
+            return await _read_head(stream, limit)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise NoRequest("broken") from None
     raise NoRequest("timeout")
 
 
 async def _read_head(stream: trio.abc.ReceiveStream, limit: int) -> Head:
     chunk = await stream.receive_some(min(_CHUNK_BYTES, limit))
     head = usual_head(bytes(chunk))
-    if head is not None:
-        return head
+    return await _read_unusual(stream, chunk, limit) if head is None else head
+
+
+async def _read_unusual(stream: trio.abc.ReceiveStream, chunk: bytes | bytearray, limit: int) -> Head:
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limit)
     read = 0
     while True:
@@ -105,13 +125,18 @@ def usual_head(data: bytes) -> Head | None:
     match = _USUAL.match(data)
     if match is None:
         return None
-    lines = [line.split(b":", 1) for line in match[2].split(b"\r\n")[:-1]]
-    headers = tuple([(name.lower(), value.lstrip(b" ")) for name, value in lines])
-    names = [name for name, _ in headers]
-    if names.count(b"host") != 1 or not _UNUSUAL.isdisjoint(names):
+    headers, hosts = [], 0
+    for line in match[2].split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in _UNUSUAL:
+            return None
+        hosts += name == b"host"
+        headers.append((name, value.lstrip(b" ")))
+    if hosts != 1:
         return None
     target = match[1].decode("ascii")
-    return Head("GET", target, target.partition("?")[0], "1.1", headers, data[match.end() :])
+    return Head("GET", target, target.partition("?")[0], "1.1", tuple(headers), data[match.end() :])
 
 
 def _next_request(parser: h11.Connection) -> h11.Request | None:

@@ -6,7 +6,6 @@ is not ASCII, waits for ever on a request it refuses, and keeps every header, co
 connection's life. Left out: extensions (none is spoken).
 """
 
-import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ class Upgrade(msgspec.Struct, frozen=True):
 
     def answer(self, subprotocol: str | None) -> bytes:
         """The head of the 101 (RFC 6455 4.2.2), choosing `subprotocol` (None: no word of it)."""
-        token = base64.b64encode(hashlib.sha1(self.key.encode("ascii") + _GUID, usedforsecurity=False).digest())
+        digest = hashlib.sha1(self.key.encode("ascii") + _GUID, usedforsecurity=False).digest()
+        token = binascii.b2a_base64(digest, newline=False)
         choice = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
         return (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -38,7 +38,7 @@ class Upgrade(msgspec.Struct, frozen=True):
 
 def upgrade(head: Head) -> Upgrade:
     """The handshake in `head`. Raises Refused: UPGRADE_REQUIRED, WRONG_VERSION or BAD_HANDSHAKE naming the fault."""
-    if "websocket" not in _lower(head.tokens(b"upgrade")):
+    if not head.has(b"upgrade", "websocket"):
         raise Refused(UPGRADE_REQUIRED)
     if head.values(b"sec-websocket-version") != ["13"]:
         raise Refused(WRONG_VERSION)
@@ -51,7 +51,7 @@ def upgrade(head: Head) -> Upgrade:
 def _fault(head: Head) -> str | None:
     if head.method != "GET" or head.version == "1.0":
         return "a WebSocket handshake is a GET of HTTP/1.1"
-    if "upgrade" not in _lower(head.tokens(b"connection")):
+    if not head.has(b"connection", "upgrade"):
         return "the header `Connection: Upgrade` is missing"
     if head.values(b"transfer-encoding") or head.value(b"content-length") not in (None, "0"):
         return "a WebSocket handshake has no body"
@@ -63,13 +63,9 @@ def _fault(head: Head) -> str | None:
 
 def _is_key(value: str) -> bool:
     try:
-        return len(base64.b64decode(value, validate=True)) == _KEY_BYTES
+        return len(binascii.a2b_base64(value, strict_mode=True)) == _KEY_BYTES
     except (binascii.Error, ValueError):
         return False
-
-
-def _lower(tokens: list[str]) -> list[str]:
-    return [token.lower() for token in tokens]
 
 
 def choose_subprotocol(offers: Sequence[str], known: Sequence[str]) -> str | None:
