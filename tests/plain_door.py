@@ -23,6 +23,7 @@ from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Listing
 from tailrace.kafka.producer import Fate, Report
 from tailrace.kafka.topic import Change, TopicDescription, changes
+from tailrace.tls.tcp import TcpStream
 
 
 async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
@@ -202,7 +203,7 @@ class House:
         near, far = await tcp_pair()
         with far:
             raw = Raw(trio.SocketStream(far))
-            self._nursery.start_soon(self.door.handle, trio.SocketStream(near))
+            self._nursery.start_soon(self.door.handle, TcpStream(near, "127.0.0.1"))
             await raw.send(request)
             yield raw
         await wait_all_tasks_blocked()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 from tests.gateway import Raw, handshake, until
-from tests.plain_door import House, house
+from tests.plain_door import House, house, tcp_pair
 from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
 from tailrace.config import Config, Limits, Listen
@@ -23,6 +23,7 @@ from tailrace.gateway.admission import (
     Heard,
     Newcomer,
 )
+from tailrace.tls.tcp import TcpStream
 from tailrace.websocket.turns import Turns
 
 
@@ -242,6 +243,28 @@ async def test_the_time_in_our_line_is_not_the_newcomers(
                 await trio.sleep(2)
             assert await raw.end_of_file() == b""
         assert place.door.admission.statistics().let_go == {"timeout": 1}
+
+
+async def test_who_has_spoken_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scope and no clock for a request that is there; its handler is worked on in turn all the same."""
+    taken = []
+    take = Turns.take
+
+    async def noted(turns: Turns) -> None:
+        taken.append(turns)
+        await take(turns)
+
+    monkeypatch.setattr(Turns, "take", noted)
+    monkeypatch.delattr(Newcomer, "waited_for")
+    near, far = await tcp_pair()
+    admission = Admission(Config())
+    newcomer = admission.arrive("127.0.0.1")
+    assert isinstance(newcomer, Newcomer)
+    with near, far:
+        await far.send(b"GET")
+        await trio.lowlevel.wait_readable(near)
+        assert await Heard(TcpStream(near), newcomer, 10.0).receive_some() == b"GET"
+        assert taken == [admission.turns]
 
 
 # ------------------------------------------------------------------------------------------------------- addresses

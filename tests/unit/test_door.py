@@ -13,7 +13,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import CommandError, ErrorCode
 from tailrace.gateway.away import WORDS
-from tailrace.gateway.door import remote_of
 
 
 async def answered(raw: Raw) -> tuple[int, str, dict[str, Any]]:
@@ -149,10 +148,3 @@ async def test_many_who_ask_at_once_share_the_questions() -> None:
         assert place.kafka.questions.count("describe") == 1
         assert len(place.kafka.questions) < 40
         nursery.cancel_scope.cancel()
-
-
-async def test_a_peer_that_is_gone_has_no_address() -> None:
-    near, far = trio.socket.socketpair()
-    near.close()
-    far.close()
-    assert remote_of(near) == "gone"

@@ -18,8 +18,6 @@ from tailrace.websocket.outlet import (
     NO_STATUS,
     PIECE_BYTES,
     ROOM_BYTES,
-    TCP_NOTSENT_LOWAT,
-    UNSENT_BYTES,
     Outlet,
 )
 
@@ -359,8 +357,3 @@ async def test_a_reset_is_heard_at_once() -> None:
         wired.near.close()
         with pytest.raises(ConnectionResetError):
             await wired.read(1_000_000)
-
-
-async def test_tcp_sockets_have_their_unsent_bytes_bounded() -> None:
-    async with wire(tcp=True) as wired:
-        assert wired.near.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == UNSENT_BYTES

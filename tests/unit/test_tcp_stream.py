@@ -1,6 +1,7 @@
-"""Reading an accepted socket: what trio's own stream promises, of a stream that waits with less. On real sockets."""
+"""An accepted socket, and accepting: what trio's own promise, done with less. On real sockets."""
 
 import contextlib
+import errno
 import itertools
 import socket
 import struct
@@ -9,17 +10,20 @@ from os import read
 
 import pytest
 import trio
+from structlog.testing import capture_logs
+from tests.gateway import until
 from tests.plain_door import tcp_pair
-from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from tailrace.tls.tcp import TcpStream
+from tailrace.tls.tcp import AT_ONCE, TCP_NOTSENT_LOWAT, UNSENT_BYTES, TcpStream, accept_all
+from tailrace.websocket.connection import leaves
 
 
 @contextlib.asynccontextmanager
 async def pair() -> AsyncIterator[tuple[TcpStream, trio.socket.SocketType]]:
     near, far = await tcp_pair()
     with near, far, trio.fail_after(30):
-        yield TcpStream(trio.SocketStream(near)), far
+        yield TcpStream(near), far
 
 
 async def test_what_has_come_is_read_to_the_end() -> None:
@@ -158,3 +162,120 @@ async def test_closed_by_us(waits: bool) -> None:
             await close()
         with pytest.raises(trio.ClosedResourceError):
             await stream.receive_some()
+
+
+async def test_more_than_the_kernel_takes_is_sent_whole() -> None:
+    async with pair() as (stream, far), trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_all, bytes(8 << 20))
+        await wait_all_tasks_blocked()
+        got = 0
+        while got < 8 << 20:
+            got += len(await far.recv(1 << 20))
+
+
+async def test_the_end_is_said_and_the_other_side_still_heard() -> None:
+    async with pair() as (stream, far):
+        await stream.send_eof()
+        assert await far.recv(1) == b""
+        await far.send(b"still here")
+        assert await stream.receive_some() == b"still here"
+
+
+async def test_saying_something_to_nobody() -> None:
+    async with pair() as (stream, far):
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"hello")
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_eof()
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"hello")
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_eof()
+
+
+# -------------------------------------------------------------------------------------------------------- accepting
+
+
+@contextlib.asynccontextmanager
+async def accepting() -> AsyncIterator[tuple[tuple[str, int], list[TcpStream]]]:
+    """Where, and who has come."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address, come = listener.socket.getsockname(), list[TcpStream]()
+
+    async def handle(stream: TcpStream) -> None:
+        come.append(stream)
+        with stream.socket:
+            await trio.sleep_forever()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_all, [listener], handle, nursery)
+            yield address, come
+            nursery.cancel_scope.cancel()
+
+
+async def test_all_who_come_are_accepted() -> None:
+    """Also when they are more than are taken at once."""
+    async with accepting() as (address, come), contextlib.AsyncExitStack() as stack:
+        for _ in range(3 * AT_ONCE + 1):
+            far = stack.enter_context(trio.socket.socket())
+            await far.connect(address)
+        await until(lambda: len(come) == 3 * AT_ONCE + 1)
+        assert {stream.peer for stream in come} == {"127.0.0.1"}
+    with pytest.raises(ConnectionRefusedError), trio.socket.socket() as far:
+        await far.connect(address)
+
+
+async def test_everybody_has_the_options() -> None:
+    """Also who came before they were set on the listener, from which the others have them."""
+    async with accepting() as (address, come), contextlib.AsyncExitStack() as stack:
+        for number in range(3):
+            far = stack.enter_context(trio.socket.socket())
+            await far.connect(address)
+            await until(lambda: len(come) > number)  # noqa: B023
+            await wait_all_tasks_blocked()
+            option = come[number].socket.getsockopt
+            assert option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert option(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == UNSENT_BYTES
+
+
+@pytest.mark.parametrize(("fault", "told"), [(errno.EMFILE, 1), (errno.ECONNABORTED, 0)])
+async def test_who_cannot_be_accepted_now(
+    fault: int, told: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who has given up is nobody's fault; where descriptors run out it is said, and tried again."""
+    accept, faults = socket.socket.accept, [fault]
+
+    def fail_once(listening: socket.socket) -> object:
+        if faults:
+            raise OSError(faults.pop(), "why")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_once)
+    with capture_logs() as log:
+        async with accepting() as (address, come):
+            with trio.socket.socket() as far:
+                await far.connect(address)
+                await until(lambda: come)
+    assert [entry["event"] for entry in log] == ["cannot accept"] * told
+
+
+async def test_a_fault_of_ours_in_accepting_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the loop would spin for ever."""
+
+    def fail(listening: socket.socket) -> object:
+        raise OSError(errno.EINVAL, "why")
+
+    monkeypatch.setattr(socket.socket, "accept", fail)
+    found = []
+    try:
+        async with accepting() as (address, _):
+            with trio.socket.socket() as far:
+                await far.connect(address)
+                await trio.sleep_forever()
+    except* OSError as group:
+        found += leaves(group)
+    assert [error.errno for error in found if isinstance(error, OSError)] == [errno.EINVAL]

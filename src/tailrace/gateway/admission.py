@@ -25,6 +25,7 @@ from tailrace.http.answers import refusal_answer, render, send_rendered
 from tailrace.http.forwarded import Proxies, subscriber
 from tailrace.http.head import HEAD_LIMIT_BYTES, Head
 from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
+from tailrace.tls.tcp import RECEIVE_BYTES, TcpStream
 from tailrace.websocket.turns import Turns
 
 # A handshake is about six steps in as many rounds, 0.7 ms in all: with a turn in every round all six of different
@@ -131,6 +132,15 @@ class Heard(trio.abc.ReceiveStream):
         self._left = math.inf if seconds is None else seconds
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data: bytes | bytearray | None = None
+        if self._left > 0 and isinstance(self._stream, TcpStream):  # most have spoken before we listen
+            data = self._stream.receive_nowait(max_bytes or RECEIVE_BYTES)
+        if data is None:
+            data = await self._wait(max_bytes)
+        await self._newcomer.turn()
+        return data
+
+    async def _wait(self, max_bytes: int | None) -> bytes | bytearray:
         begin = trio.current_time()
         with self._newcomer.waited_for(self._left) as scope:
             data = await self._stream.receive_some(max_bytes)
@@ -138,7 +148,6 @@ class Heard(trio.abc.ReceiveStream):
             self._newcomer.was_late()
             raise trio.BrokenResourceError("kept us waiting")
         self._left = max(0.0, self._left - (trio.current_time() - begin))  # on a busy machine he may be heard late
-        await self._newcomer.turn()
         return data
 
     async def aclose(self) -> None:
@@ -206,17 +215,17 @@ class Admission:
         """A time of his own for each who is told to come back."""
         return random.randint(*RETRY_SECONDS)
 
-    async def send_away(self, transport: trio.SocketStream, refusal: Refusal) -> None:
+    async def send_away(self, stream: TcpStream, refusal: Refusal) -> None:
         """Say so, without having looked at his request, and close; nobody is waited for beyond AWAY of them."""
         self._sent_away[refusal.code] += 1
         answer = rendered(refusal, self.retry_seconds()) if self._answers else b""
         if not answer or self._leaving >= AWAY:
-            say_at_once(transport.socket, answer)
-            await trio.aclose_forcefully(transport)
+            say_at_once(stream.socket, answer)
+            await trio.aclose_forcefully(stream)
             return
         self._leaving += 1
         try:
-            await send_rendered(transport, answer)
+            await send_rendered(stream, answer)
         finally:
             self._leaving -= 1
 

@@ -96,15 +96,14 @@ class Door:
         self.connections: dict[Connection, Client | StreamClient | EchoClient] = {}
         self.draining = False
 
-    async def handle(self, transport: trio.SocketStream) -> None:
+    async def handle(self, tcp: TcpStream) -> None:
         """Serve one socket and close it."""
-        newcomer = self.admission.arrive(remote_of(transport.socket))
+        newcomer = self.admission.arrive(tcp.peer)
         if isinstance(newcomer, Refusal):
             self._topics.counts.refused[newcomer.code] += 1
-            await self.admission.send_away(transport, newcomer)
+            await self.admission.send_away(tcp, newcomer)
             return
         self._inside += 1
-        tcp = TcpStream(transport)
         stream: Accepted | None = tcp
         try:
             if self._certificates is not None:
@@ -123,7 +122,7 @@ class Door:
         finally:
             self._inside -= 1
             newcomer.left()
-            await trio.aclose_forcefully(stream or transport)
+            await trio.aclose_forcefully(stream or tcp)
 
     def _throttled(self) -> None:
         self._topics.counts.throttled["frames"] += 1
@@ -297,11 +296,3 @@ def dismissed(unwelcome: Unwelcome, head: Head, codec: Codec | None) -> Dismisse
 def behind(stream: Accepted, head: Head) -> trio.abc.Stream:
     """The stream from behind a head that was read off it."""
     return Replay(stream, head.behind) if head.behind else stream
-
-
-def remote_of(sock: trio.socket.SocketType) -> str:
-    """The peer's address, for logs."""
-    try:
-        return str(sock.getpeername()[0])
-    except OSError:
-        return "gone"

@@ -63,6 +63,7 @@ from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
 from tailrace.kafka.survey import Survey
 from tailrace.tls.certificates import Certificates
+from tailrace.tls.tcp import accept_all
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
 
@@ -192,7 +193,7 @@ async def _let_in(
     """Accept until told to stop, then drain."""
     async with trio.open_nursery() as clients:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(_accept, door, listeners, clients)
+            accepting.start_soon(accept_all, listeners, door.handle, clients)
             told = await notice.wait()
             _log.info("draining", signal=told, connections=len(door.connections))
             manager.tell(STOPPING, f"draining {len(door.connections)} connections")
@@ -201,10 +202,6 @@ async def _let_in(
         await drain(door, timeout)
         clients.cancel_scope.cancel()
     _log.info("stopped")
-
-
-async def _accept(door: Door, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
-    await trio.serve_listeners(door.handle, listeners, handler_nursery=clients)
 
 
 async def drain(door: Door, timeout: float) -> None:

@@ -20,9 +20,6 @@ from tailrace.websocket.turns import turns
 
 ROOM_BYTES = 64 * 1024  # replies and pongs that may wait before the client is read no further
 FLUSH_BYTES = 128 * 1024  # a writer's step: about 0.1 ms of copying, and as much as the kernel takes at a time
-# trio sets 16 KiB, which cuts large sends into many; without any, one unread connection holds 4 MB in the kernel.
-UNSENT_BYTES = 128 * 1024
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; not in Python's socket module
 # trio-websocket keeps a string for each piece of a message that wsproto is given: 64 KiB dripped two bytes at a time
 # were 1.95 MB in 32,767 of them, and are 76 KB in pieces of this size.
 PIECE_BYTES = 1024
@@ -73,7 +70,6 @@ class Outlet(trio.abc.Stream):
         self.on_dropped: Callable[[list[Subscription]], None] | None = None
         self.on_close: Callable[[], object] | None = None
         self.on_throttled: Callable[[], object] | None = None
-        limit_unsent(sock)
 
     # ----------------------------------------------------------------------------------------------- for trio-websocket
 
@@ -245,9 +241,3 @@ class Outlet(trio.abc.Stream):
         """Give the connection up at once: the client's kernel hears RST, nothing that waits is sent."""
         self.line.break_off(errno.ECONNABORTED)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def limit_unsent(sock: trio.socket.SocketType) -> None:
-    """Bound what the kernel takes beyond what it has sent; not every socket is TCP (tests use pairs)."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
