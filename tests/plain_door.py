@@ -34,6 +34,7 @@ async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
         far = trio.socket.socket()
         await far.connect(listener.getsockname())
         near, _ = await listener.accept()
+    near.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, True)  # as tls/tcp.py accepts them
     return near, far
 
 

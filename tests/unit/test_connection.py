@@ -33,8 +33,9 @@ async def listen(connection: Connection) -> None:
             await connection.receive()
 
 
-def ignored(connection: Connection) -> None:
-    """Its handshake has been answered."""
+def ignored(connection: Connection) -> bytes:
+    """Nothing is said behind the answer to its handshake."""
+    return b""
 
 
 class Held:
@@ -56,8 +57,9 @@ class Held:
         return self.connection.ending.code, self.connection.ending.reason, self.connection.by_gateway
 
     async def run(self, near: trio.socket.SocketType, talk: Talk) -> None:
-        def begun(connection: Connection) -> None:
+        def begun(connection: Connection) -> bytes:
             connection.on_end = self.endings.append
+            return b""
 
         stream = trio.SocketStream(near)
         try:
@@ -213,6 +215,23 @@ async def test_nothing_is_received_after_the_end() -> None:
     async with held(talk) as here:
         await here.raw.send(masked(TEXT, b"1") + masked(TEXT, b"2"))
         assert await here.raw.close_frame() == (4000, "shutdown")
+
+
+async def test_whoever_settles_after_the_end_is_not_lost_meanwhile() -> None:
+    """What the client still says is nobody's, and its pings are answered."""
+    settled = trio.Event()
+
+    async def talk(connection: Connection) -> None:
+        connection.end(SHUTDOWN)
+        with pytest.raises(Ended):
+            await connection.receive()
+        await settled.wait()
+
+    async with held(talk) as here:
+        await here.raw.send(masked(TEXT, b"one") + masked(TEXT, b"two") + masked(TEXT, b"three") + masked(PING, b"?"))
+        assert await here.raw.frame() == (PONG, b"?")
+        settled.set()
+        assert (await here.raw.close_frame())[0] == SHUTDOWN.code
 
 
 async def test_the_last_word_comes_before_the_close() -> None:

@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import CommandError, ErrorCode
 from tailrace.gateway.away import WORDS
+from tailrace.websocket.outlet import Outlet
 
 
 async def answered(raw: Raw) -> tuple[int, str, dict[str, Any]]:
@@ -148,3 +149,19 @@ async def test_many_who_ask_at_once_share_the_questions() -> None:
         assert place.kafka.questions.count("describe") == 1
         assert len(place.kafka.questions) < 40
         nursery.cancel_scope.cancel()
+
+
+async def test_the_welcome_leaves_with_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one send: a newcomer costs one system call less, and is woken once."""
+    posted: list[bytes] = []
+    post = Outlet.post
+
+    def noted(outlet: Outlet, frames: bytes) -> None:
+        posted.append(frames)
+        post(outlet, frames)
+
+    monkeypatch.setattr(Outlet, "post", noted)
+    async with house(orders=[0]) as place, place.visit():
+        (sent,) = posted
+        assert sent.startswith(b"HTTP/1.1 101 ")
+        assert b'"type":"welcome"' in sent

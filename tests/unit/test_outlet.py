@@ -21,12 +21,11 @@ from tailrace.websocket.outlet import (
     Outlet,
 )
 
-ANSWER = b"HTTP/1.1 101 \r\n\r\n"
 PING = b"\x89\x80\0\0\0\0"  # a client's
 
 
 class Wired:
-    """An outlet whose handshake is answered, and the client's end of its socket."""
+    """An outlet, and the client's end of its socket."""
 
     def __init__(
         self, near: trio.socket.SocketType, far: trio.socket.SocketType, nursery: trio.Nursery, most: int
@@ -42,9 +41,7 @@ class Wired:
 
 
 @contextlib.asynccontextmanager
-async def wire(
-    *, tcp: bool = False, answered: bool = True, room: int | None = None, most: int = 100
-) -> AsyncIterator[Wired]:
+async def wire(*, tcp: bool = False, room: int | None = None, most: int = 100) -> AsyncIterator[Wired]:
     """room: bytes of the near send buffer; most: of a message."""
     near, far = await tcp_pair() if tcp else trio.socket.socketpair()
     if room is not None:
@@ -52,19 +49,8 @@ async def wire(
     with near, far:
         async with trio.open_nursery() as nursery:
             wired = Wired(near, far, nursery, most)
-            if answered:
-                await wired.outlet.answer(ANSWER)
-                await wired.read(len(ANSWER))
             yield wired
             nursery.cancel_scope.cancel()
-
-
-async def test_the_answer_goes_through_the_stream() -> None:
-    """It is no frame: it is not counted."""
-    async with wire(answered=False) as wired:
-        await wired.outlet.answer(ANSWER)
-        assert await wired.read(len(ANSWER)) == ANSWER
-        assert wired.outlet.line.sent_bytes == 0
 
 
 async def test_what_comes_in_passes_the_guard() -> None:

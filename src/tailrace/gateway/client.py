@@ -84,13 +84,12 @@ class Client:
         self._opening: dict[Ticket, trio.CancelScope] = {}
 
     async def talk(self, connection: Connection) -> None:
-        """Until the conversation ends."""
+        """Behind the welcome, until the conversation ends."""
         self._connection = connection
         connection.on_end = self._leave
         connection.outlet.on_dropped = stopped
         connection.outlet.on_close = self._stop
         self._gate.arrived(self, self._session.principal)
-        self._say([self._welcome()])
         try:
             while True:
                 self._act(await self._heard(await connection.receive()))
@@ -115,15 +114,17 @@ class Client:
         lasts = self._pace.lasts(now + wait)
         return self._session.too_fast(data) if lasts else self._session.receive(data)
 
-    def _welcome(self) -> Welcome:
-        ping = self._limits.ping_interval
-        return Welcome(
+    def welcome(self, connection: Connection) -> bytes:
+        """The first that it is told, in the same send as the answer to its handshake."""
+        ping, codec = self._limits.ping_interval, self._session.codec
+        message = Welcome(
             f"tailrace/{__version__}",
-            self._connection.id,
-            self._session.codec.name,
+            connection.id,
+            codec.name,
             None if ping is None else round(ping * 1000),
             self._limits.max_message_bytes,
         )
+        return frame(codec.opcode, codec.encode(message))
 
     def _say(self, messages: list[Message]) -> None:
         codec = self._session.codec

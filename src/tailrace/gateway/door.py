@@ -258,14 +258,15 @@ class Door:
         begun, talk = partial(self._begun, newcomer, visit), visit.client.talk
         return converse(visit.stream, stream.socket, newcomer.address, visit.guard, visit.answer, begun, talk, outlet)
 
-    def _begun(self, newcomer: Newcomer, visit: "Visit", connection: Connection) -> None:
-        """The handshake has been answered."""
+    def _begun(self, newcomer: Newcomer, visit: "Visit", connection: Connection) -> bytes:
+        """The handshake is about to be answered: what is said behind the answer."""
         newcomer.settled()
         connection.outlet.on_throttled = self._throttled
         self._topics.counts.handshakes["ws" if visit.path == "/ws" else "topics"] += 1
         if not isinstance(visit.client, Dismissed):  # it is gone as soon as it has come
             self.connections[connection] = visit.client
         _log.debug("connected", connection=connection.id, remote=newcomer.address, path=visit.path)
+        return visit.client.welcome(connection) if isinstance(visit.client, Client) else b""
 
     def _over(self, connection: Connection) -> None:
         """The conversation has ended, for a reason that has a name."""

@@ -57,7 +57,7 @@ _CLIENTS: Final = (
     _counter("auth_failures_total", "Credentials missing, not good, or not in time, wherever they came"),
     _counter("tokens_total", "Tokens judged: accepted, unjudged for want of keys, or refused, by reason", "outcome"),
     _counter("key_fetches_total", "Fetches of the keys at auth.jwks_url", "outcome"),
-    _counter("bytes_sent_total", "Bytes sent on WebSocket connections, handshakes left out"),
+    _counter("bytes_sent_total", "Bytes sent on WebSocket connections, answers to handshakes too"),
     _gauge("waiting_bytes", "Bytes committed to connections that the kernel has not taken"),
 )
 _TOPICS: Final = (

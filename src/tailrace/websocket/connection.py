@@ -55,7 +55,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_ended", "_goodbye", "_goodbye_seconds", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery",
+        "_goodbye", "_goodbye_seconds", "_pause", "_socket", "_websocket", "by_gateway", "ending", "id", "nursery",
         "on_end", "outlet", "paused", "pulse", "remote", "retry_after_ms", "since_ms", )  # fmt: skip
 
     def __init__(self, outlet: Outlet, sock: trio.socket.SocketType, remote: str, nursery: trio.Nursery) -> None:
@@ -71,18 +71,18 @@ class Connection:
         self.retry_after_ms: int | None = None
         self.on_end: Callable[[Disconnect], None] | None = None
         self._socket = sock
-        self._ended: trio.CancelScope | None = None
+        self._pause: trio.CancelScope | None = None
         self._goodbye: trio.CancelScope | None = None
         self._goodbye_seconds = CLOSE_SECONDS
         self._websocket: WebSocketConnection | None = None
 
-    async def handshake(self, answer: bytes) -> None:
-        """Send the answer, and let trio-websocket begin behind it; raises Ended when the client is gone."""
-        try:
-            await self.outlet.answer(answer)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+    def handshake(self, answer: bytes) -> None:
+        """Send the answer, with what there is to say at once behind it, and let trio-websocket begin; raises Ended when
+        the client is gone."""
+        self.outlet.post(answer)
+        if self.outlet.line.error:
             self._name(LOST)
-            raise Ended from None
+            raise Ended
         frames = cast("WSConnection", Frames(ConnectionType.SERVER))  # as far as a reader asks
         self._websocket = websocket = WebSocketConnection(
             self.outlet, frames, message_queue_size=1, max_message_size=2**62
@@ -93,32 +93,34 @@ class Connection:
         """The client's next message; Ended when there will be none, by the client's doing or by `end`."""
         if self.ending is None:
             assert self._websocket is not None
-            with trio.CancelScope() as self._ended:
-                try:
-                    message = await self._websocket.get_message()
-                    if not self._ended.cancel_called:  # else it came together with the end, and is not answered
-                        return message
-                except ConnectionClosed as closed:
-                    if closed.reason is None:  # its reader fell; what it raises cancels us, and is named in `fail`
-                        await trio.sleep(CLOSE_SECONDS)
-                    self._closed(closed)
+            try:
+                message = await self._websocket.get_message()
+                if self.ending is None:  # else it came together with the end, and is not answered
+                    return message
+            except ConnectionClosed as closed:
+                if self.ending is None and closed.reason is None:
+                    # Its reader fell; what it raises cancels us, and is named in `fail`.
+                    await trio.sleep(CLOSE_SECONDS)
+                self._closed(closed)
         raise Ended
 
     async def pause(self, until: Callable[[], Awaitable[None]]) -> None:
         """Leave the client unread until that returns, or the conversation is over."""
         if self.ending is None:
-            with trio.CancelScope() as self._ended:
+            with trio.CancelScope() as self._pause:
                 self.paused = True
                 await until()
-            self.paused = False
+            self.paused, self._pause = False, None
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
         """End it so, from any task; the first ending counts. `receive` raises Ended at once."""
         if self.ending is None:
             self._name(disconnect, by_gateway=True)
             self.retry_after_ms = retry_after_ms
-        if self._ended is not None:
-            self._ended.cancel()
+        if self._websocket is not None:  # as its own closing does: whoever waits there for a message is told
+            self._websocket._recv_channel.close()
+        if self._pause is not None:
+            self._pause.cancel()
 
     def cut(self) -> None:
         """There is no time for a goodbye any more, neither one that has begun nor a later one."""
@@ -207,12 +209,12 @@ async def converse(
     remote: str,
     guard: Guard,
     answer: bytes,
-    begun: Callable[[Connection], None],
+    begun: Callable[[Connection], bytes],
     talk: Callable[[Connection], Awaitable[None]],
     outlet: MakeOutlet = Outlet,
 ) -> Connection:
-    """Send the handshake's `answer`, tell `begun`, let `talk` have the connection, and close it, whatever happens: the
-    connection, with its ending named.
+    """Send the handshake's `answer`, and in the same send what `begun` gives; let `talk` have the connection, and close
+    it, whatever happens: the connection, with its ending named.
 
     stream: what the client sends behind its handshake; outlet: what frames leave through. Raises
     nothing but Cancelled.
@@ -222,8 +224,7 @@ async def converse(
         async with trio.open_nursery() as nursery:
             connection = Connection(outlet(stream, sock, guard, nursery), sock, remote, nursery)
             try:
-                await connection.handshake(answer)
-                begun(connection)
+                connection.handshake(answer + begun(connection))
                 await talk(connection)
             finally:
                 connection.outlet.dismiss()

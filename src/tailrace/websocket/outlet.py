@@ -122,13 +122,9 @@ class Outlet(trio.abc.Stream):
 
     # ----------------------------------------------------------------------------------------------- for the connection
 
-    async def answer(self, data: bytes) -> None:
-        """The handshake's, before anything else. Raises BrokenResourceError when the client is gone."""
-        await self._stream.send_all(data)
-
     def post(self, frames: bytes) -> None:
-        """Send whole frames in line with the records; behind a close frame nothing is sent (RFC 6455 5.5.1). Never
-        waits: see `room`."""
+        """Send whole frames in line with the records, the handshake's answer before all; behind a close frame nothing
+        is sent (RFC 6455 5.5.1). Never waits: see `room`."""
         if self.close_sent is not None:
             return
         if frames[0] == CLOSE_OPCODE:
