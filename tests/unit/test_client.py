@@ -6,12 +6,14 @@ from typing import Any
 
 import msgpack
 import pytest
+import trio
 from structlog.testing import capture_logs
-from tests.gateway import MSGPACK, Raw, handshake, masked
+from tests.gateway import MSGPACK, Raw, handshake, masked, until
 from tests.plain_door import house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.disconnect import SHUTDOWN
+from tailrace.config import Limits
+from tailrace.disconnect import SHUTDOWN, WRITE_TIMEOUT
 from tailrace.errors import ErrorCode
 from tailrace.gateway.away import WORDS
 
@@ -189,6 +191,28 @@ async def test_nothing_is_begun_for_who_is_leaving() -> None:
         assert await raw.close_frame() == (4000, "shutdown")
         await wait_all_tasks_blocked()
         assert place.users("orders") == 0
+
+
+async def test_one_that_asks_and_never_reads_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read no further until it has read; its time to do so ends nevertheless."""
+    monkeypatch.setattr("tailrace.websocket.connection.CLOSE_SECONDS", 0.0)
+    limits = Limits(commands_per_second=None, frames_per_second=None, bytes_per_second=None)
+    async with house(limits=limits, orders=[0]) as place, place.visit() as raw, trio.open_nursery() as nursery:
+        (connection,) = place.door.connections
+        connection._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4608)
+        raw.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4608)
+        asked = masked(1, b'{"type":"ping","id":1}')
+
+        async def ask() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await raw.send(asked * 100)
+
+        nursery.start_soon(ask)
+        await until(lambda: connection.paused)
+        connection.end(WRITE_TIMEOUT)
+        await until(lambda: not place.door.connections)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("topic", "code"), [("orders", "forbidden"), ("x", "unknown_topic")])

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace._fanout import VALUE, Subscription, Tail
 from tailrace.core.frame import frame
-from tailrace.disconnect import SHUTDOWN, SLOW, TOO_BIG, Disconnect
+from tailrace.disconnect import SHUTDOWN, SLOW, TOO_BIG, WRITE_TIMEOUT, Disconnect
 from tailrace.websocket.connection import CLOSE_SECONDS, Connection, Ended, close_frame, converse, leaves
 from tailrace.websocket.guard import Guard
 
@@ -232,6 +232,22 @@ async def test_whoever_settles_after_the_end_is_not_lost_meanwhile() -> None:
         assert await here.raw.frame() == (PONG, b"?")
         settled.set()
         assert (await here.raw.close_frame())[0] == SHUTDOWN.code
+
+
+async def test_one_that_never_reads_can_be_ended(autojump_clock: MockClock) -> None:
+    """While it is left unread since too much waits for it."""
+
+    async def talk(connection: Connection) -> None:
+        connection.outlet.post(frame(TEXT, bytes(8 << 20)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.room)
+            await wait_all_tasks_blocked()
+            assert connection.paused
+            connection.end(WRITE_TIMEOUT)
+        await listen(connection)
+
+    async with held(talk) as here:
+        assert await here.ended() == (4005, "write_timeout", True)
 
 
 async def test_the_last_word_comes_before_the_close() -> None:

@@ -1,7 +1,7 @@
 """One client on `/ws`: what its session decides is done here, and what comes of it is told to the session.
 
 The task that reads the client never waits for Kafka: what takes time runs in a task of its own, cancelled when the
-client no longer wants it. A client that asks faster than it reads is read no further until it has (`Outlet.room`).
+client no longer wants it. A client that asks faster than it reads is read no further until it has (`Connection.room`).
 """
 
 from functools import partial
@@ -93,7 +93,7 @@ class Client:
         try:
             while True:
                 self._act(await self._heard(await connection.receive()))
-                await connection.outlet.room()
+                await connection.room()
                 if self._publisher is not None and self._publisher.full:
                     await connection.pause(self._publisher.room)
                 if self._session.held >= MAX_HELD and self._judged is not None:

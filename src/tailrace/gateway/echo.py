@@ -39,7 +39,7 @@ class EchoClient:
                 connection.outlet.post(
                     frame(TEXT, message.encode()) if isinstance(message, str) else frame(BINARY, message)
                 )
-                await connection.outlet.room()
+                await connection.room()
         except Ended:
             return
 

@@ -28,7 +28,7 @@ from tailrace.core.frame import frame
 from tailrace.disconnect import BAD_UTF8, INTERNAL, PROTOCOL_ERROR, SHUTDOWN, Disconnect
 from tailrace.websocket.guard import Guard, Violation
 from tailrace.websocket.keepalive import Pulse
-from tailrace.websocket.outlet import Outlet
+from tailrace.websocket.outlet import ROOM_BYTES, Outlet
 
 CLOSE_SECONDS = 5.0  # for what waits to leave, and for the client's close frame; websockets waits 10, ws 30
 CLOSE_READ_BYTES = 1024 * 1024  # read away meanwhile, so that our close frame is not lost to an RST
@@ -111,6 +111,11 @@ class Connection:
                 self.paused = True
                 await until()
             self.paused, self._pause = False, None
+
+    async def room(self) -> None:
+        """Leave it unread until it has taken so much that little waits for it, or the conversation is over."""
+        if self.outlet.waiting_bytes > ROOM_BYTES:
+            await self.pause(self.outlet.room)
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
         """End it so, from any task; the first ending counts. `receive` raises Ended at once."""
