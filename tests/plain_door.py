@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 from tests.gateway import Raw, handshake
+from tests.plain_record import PlainRecord
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace.config import Auth, Config, Limits, Listen, Publish, Rule, Topic
@@ -36,37 +37,6 @@ async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
         near, _ = await listener.accept()
     near.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, True)  # as tls/tcp.py accepts them
     return near, far
-
-
-class PlainRecord:
-    """As much of confluent_kafka's Message as an encoder asks for."""
-
-    def __init__(self, topic: str, partition: int, offset: int, value: bytes | None, key: bytes | None) -> None:
-        self._topic, self._partition, self._offset, self._value, self._key = topic, partition, offset, value, key
-
-    def __len__(self) -> int:
-        return len(self._value or b"")
-
-    def topic(self) -> str:
-        return self._topic
-
-    def partition(self) -> int:
-        return self._partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def timestamp(self) -> tuple[int, int]:
-        return (1, 1_763_862_162_044)
-
-    def headers(self) -> None:
-        return None
 
 
 class PlainKafka:
@@ -239,7 +209,7 @@ class House:
     def batch(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> Batch:
         """Such records, not handed over."""
         end = self.kafka.ends_of[topic][partition]
-        records = [PlainRecord(topic, partition, end + at, value, key) for at, value in enumerate(values)]
+        records = [PlainRecord(partition, end + at, value, key, topic) for at, value in enumerate(values)]
         self.kafka.ends_of[topic][partition] += len(values)
         return Batch(records={topic: records}, generation={topic: self.kafka.assigned[topic]})
 

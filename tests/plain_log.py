@@ -3,7 +3,8 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+
+from tests.plain_record import PlainRecord
 
 from tailrace.core.cutting import Block, Cutter
 from tailrace.core.encode import Encoder
@@ -13,40 +14,8 @@ from tailrace.kafka.run import Arrived, Ended, Event, Failed, Outside, Run
 ENCODER = Encoder("orders", max_record_bytes=1_000_000)
 
 
-class PlainRecord:
-    """A `confluent_kafka.Message`, as far as it is read."""
-
-    def __init__(self, offset: int, value: bytes | None = b"1", key: bytes | None = None) -> None:
-        self._offset = offset
-        self._value = value
-        self._key = key
-
-    def __len__(self) -> int:
-        return len(self._value or b"")
-
-    def offset(self) -> int:
-        return self._offset
-
-    def partition(self) -> int:
-        return 0
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1_763_862_162_044
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Any:
-        return None
-
-    def set_headers(self, headers: Any) -> None: ...
-
-
 def records(*offsets: int, value: bytes = b"1") -> deque[PlainRecord]:
-    return deque(PlainRecord(each, value) for each in offsets)
+    return deque(PlainRecord(0, each, value) for each in offsets)
 
 
 class PlainLog:
@@ -82,7 +51,7 @@ class PlainLog:
 
     def since(self, offset: int, at_most: int) -> deque[PlainRecord]:
         at = bisect_left(self.offsets, offset)
-        return deque(PlainRecord(each, self._value(each)) for each in self.offsets[at : at + at_most])
+        return deque(PlainRecord(0, each, self._value(each)) for each in self.offsets[at : at + at_most])
 
     def _value(self, offset: int) -> bytes:
         return next(value for start, value in reversed(self._values) if start <= offset)

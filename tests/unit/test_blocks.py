@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import trio
 from structlog.testing import capture_logs
-from tests.plain_log import PlainLog, PlainReader, PlainRecord
+from tests.plain_log import PlainLog, PlainReader
+from tests.plain_record import PlainRecord
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace._fanout import JSON, VALUE, Stretch

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plain_log import PlainRecord, records
+from tests.plain_log import records
+from tests.plain_record import PlainRecord
 
 from tailrace._fanout import JSON, MSGPACK, VALUE
 from tailrace.core.cutting import CAP_BYTES, Block, Cutter
@@ -104,7 +105,7 @@ def test_the_largest_format_says_when_it_is_full() -> None:
 def test_a_record_too_large_is_a_hole_among_values_and_a_gap_in_messages() -> None:
     cutting = cutter(0, Encoder("orders", max_record_bytes=1000))
     cutting.open([JSON, VALUE], 1024)
-    waiting = deque([PlainRecord(0), PlainRecord(1, b"x" * 2000), PlainRecord(2), PlainRecord(1024)])
+    waiting = deque([PlainRecord(0, 0), PlainRecord(0, 1, b"x" * 2000), PlainRecord(0, 2), PlainRecord(0, 1024)])
     block = cutting.take(waiting, 10)
     assert block is not None
     assert (block.too_large, block.broken) == (2, None)
@@ -119,7 +120,9 @@ def test_a_record_that_cannot_be_encoded_is_a_hole_and_told() -> None:
 
     cutting = cutter(0)
     cutting.open([JSON], 1024)
-    block = cutting.take(deque([PlainRecord(0), Broken(1), Broken(2), PlainRecord(3), PlainRecord(2000)]), 10)
+    block = cutting.take(
+        deque([PlainRecord(0, 0), Broken(0, 1), Broken(0, 2), PlainRecord(0, 3), PlainRecord(0, 2000)]), 10
+    )
     assert bounds(block) == (0, 2000, 4)
     assert block is not None
     assert block.broken is not None
@@ -129,7 +132,7 @@ def test_a_record_that_cannot_be_encoded_is_a_hole_and_told() -> None:
 def test_what_was_counted_is_of_this_block() -> None:
     encoder = Encoder("orders", "json", max_record_bytes=1000)
     cutting = cutter(0, encoder)
-    waiting = deque(PlainRecord(each, b"no json") for each in (0, 1, 5))
+    waiting = deque(PlainRecord(0, each, b"no json") for each in (0, 1, 5))
     counted = []
     for _ in range(2):
         cutting.open([JSON], 2)
@@ -148,7 +151,7 @@ def test_what_was_counted_is_of_this_block() -> None:
 def test_blocks_follow_each_other_without_a_hole(
     offsets: set[int], sizes: list[int], stride: int, piece: int, start: int
 ) -> None:
-    log = [PlainRecord(each, b"x" * sizes[each % len(sizes)]) for each in sorted(offsets)]
+    log = [PlainRecord(0, each, b"x" * sizes[each % len(sizes)]) for each in sorted(offsets)]
     waiting, cutting, blocks = deque(log), cutter(start), []
     while waiting:
         if not cutting.is_open:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 from confluent_kafka import KafkaError, TopicPartition
-from tests.plain_log import ENCODER, PlainRecord
+from tests.plain_log import ENCODER
+from tests.plain_record import PlainRecord
 
 from tailrace._fanout import VALUE
 from tailrace.core.lane import Partition, Plan
@@ -23,12 +24,8 @@ ORDERS, PRICES = Partition("orders", 1, 0), Partition("prices", 1, 0)
 
 class PlainMessage(PlainRecord):
     def __init__(self, topic: str, offset: int, error: KafkaError | None = None) -> None:
-        super().__init__(offset)
-        self._topic = topic
+        super().__init__(0, offset, topic=topic)
         self._error = error
-
-    def topic(self) -> str:
-        return self._topic
 
     def error(self) -> KafkaError | None:
         return self._error

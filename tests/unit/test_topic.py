@@ -6,43 +6,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.plain_client import read_frames
+from tests.plain_record import PlainRecord
 
 from tailrace._fanout import HOLED, JSON, MSGPACK, VALUE, Line, Subscription
 from tailrace.core.encode import Encoder
 from tailrace.core.frame import TEXT
 from tailrace.gateway import topic as module
 from tailrace.gateway.topic import PAUSE_BYTES, RESUME_BYTES, STEP_RECORDS, UNUSED_SECONDS, OpenTopic
-
-
-class Record:
-    """As much of confluent_kafka's Message as is asked for here."""
-
-    def __init__(self, partition: int, offset: int, value: bytes | None = b"1", key: bytes | None = None) -> None:
-        self._partition, self._offset, self._value, self._key = partition, offset, value, key
-
-    def __len__(self) -> int:
-        return len(self._value or b"")
-
-    def topic(self) -> str:
-        return "orders"
-
-    def partition(self) -> int:
-        return self._partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def timestamp(self) -> tuple[int, int]:
-        return (1, 1763862162044)
-
-    def headers(self) -> None:
-        return None
 
 
 class Reader:
@@ -98,7 +68,7 @@ def test_records_reach_every_format_in_the_order_they_arrived(reader: Reader) ->
     reader.subscribe(topic, VALUE)
     others[0].subscribe(topic, JSON)
     others[1].subscribe(topic, MSGPACK)
-    topic.accept([Record(0, 0, b"a"), Record(1, 0, b"b"), Record(0, 1, b"c")])
+    topic.accept([PlainRecord(0, 0, b"a"), PlainRecord(1, 0, b"b"), PlainRecord(0, 1, b"c")])
     turn_until_done(topic)
     assert reader.payloads() == [b"a", b"b", b"c"]
     assert [
@@ -128,18 +98,18 @@ def test_it_is_encoded_once_for_each_format_that_is_wanted(monkeypatch: pytest.M
     readers = [Reader() for _ in range(5)]
     for each in readers:
         each.subscribe(topic, VALUE)
-    topic.accept([Record(0, 0)])
+    topic.accept([PlainRecord(0, 0)])
     turn_until_done(topic)
     assert asked == ["value"]
     topic.tail(JSON)
-    topic.accept([Record(0, 1)])
+    topic.accept([PlainRecord(0, 1)])
     turn_until_done(topic)
     assert sorted(asked) == ["json", "value", "value"]
 
 
 def test_a_topic_that_nobody_wants_moves_on() -> None:
     topic = opened(5, 7)
-    topic.accept([Record(0, 5), Record(0, 9)], [(1, 12)])
+    topic.accept([PlainRecord(0, 5), PlainRecord(0, 9)], [(1, 12)])
     turn_until_done(topic)
     assert topic.positions == {0: 10, 1: 12}
 
@@ -147,7 +117,7 @@ def test_a_topic_that_nobody_wants_moves_on() -> None:
 def test_an_end_never_moves_back() -> None:
     """EOF is told in the batch of the records before it, whichever came first."""
     topic = opened(0)
-    topic.accept([Record(0, 9)], [(0, 3)])
+    topic.accept([PlainRecord(0, 9)], [(0, 3)])
     turn_until_done(topic)
     assert topic.positions == {0: 10}
 
@@ -155,9 +125,9 @@ def test_an_end_never_moves_back() -> None:
 def test_a_format_that_is_wanted_later_begins_where_the_others_are(reader: Reader) -> None:
     topic = opened(0)
     topic.tail(JSON)
-    topic.accept([Record(0, 0, b"a")])
+    topic.accept([PlainRecord(0, 0, b"a")])
     turn_until_done(topic)
-    topic.accept([Record(0, 1, b"b")])
+    topic.accept([PlainRecord(0, 1, b"b")])
     reader.subscribe(topic, VALUE)  # before the second is encoded: that one is not missed
     assert topic.tail(VALUE).positions == {0: 1}
     turn_until_done(topic)
@@ -167,13 +137,13 @@ def test_a_format_that_is_wanted_later_begins_where_the_others_are(reader: Reade
 def test_forgotten_formats_keep_the_place(reader: Reader) -> None:
     topic = opened(0)
     topic.tail(JSON)
-    topic.accept([Record(0, 0)])
+    topic.accept([PlainRecord(0, 0)])
     grown = turn_until_done(topic)
     assert grown > 0
     assert topic.forget(JSON) >= grown
     assert topic.positions == {0: 1}
     reader.subscribe(topic, JSON)
-    topic.accept([Record(0, 1)])
+    topic.accept([PlainRecord(0, 1)])
     turn_until_done(topic)
     assert len(reader.payloads()) == 1
 
@@ -198,7 +168,7 @@ def test_a_new_partition(reader: Reader) -> None:
     reader.subscribe(topic, VALUE)
     topic.add_partition(1, 2)
     assert topic.positions == {0: 4, 1: 2}
-    topic.accept([Record(1, 2, b"a")])
+    topic.accept([PlainRecord(1, 2, b"a")])
     turn_until_done(topic)
     assert reader.payloads() == [b"a"]
 
@@ -207,7 +177,7 @@ def test_large_batches_are_encoded_in_steps() -> None:
     """Between two there is a checkpoint: a step is a millisecond or two."""
     topic = opened(0)
     topic.tail(VALUE)
-    topic.accept([Record(0, offset) for offset in range(3 * STEP_RECORDS + 1)], [(0, 5000)])
+    topic.accept([PlainRecord(0, offset) for offset in range(3 * STEP_RECORDS + 1)], [(0, 5000)])
     ends = []
     more = True
     while more:
@@ -231,7 +201,7 @@ def test_what_waits_is_bounded_by_a_pause() -> None:
     megabyte = b"x" * 1_000_000
     offset = 0
     while topic.wants_pause is None:
-        topic.accept([Record(0, offset, megabyte)])
+        topic.accept([PlainRecord(0, offset, megabyte)])
         offset += 1
     assert offset == PAUSE_BYTES // 1_000_000 + 1
     assert topic.wants_pause is True
@@ -255,13 +225,13 @@ def test_nothing_is_encoded_while_the_live_ones_are_far_behind(monkeypatch: pyte
     for _ in range(50):
         reader.subscribe(topic, VALUE)
     for offset in range(10):
-        topic.accept([Record(0, offset, b"x" * 600)])
+        topic.accept([PlainRecord(0, offset, b"x" * 600)])
     for _ in range(3):
         topic.turn()
     assert topic.positions[0] <= 3
 
 
-class Broken(Record):
+class Broken(PlainRecord):
     """One that no way of encoding survives."""
 
     def value(self) -> bytes | None:
@@ -276,7 +246,7 @@ def test_one_record_never_ends_the_pipeline(reader: Reader, format: int) -> None
     stopped = reader.subscribe(topic, format)
     going = other.subscribe(topic, format, frozenset({b"b"}))
     with capture_logs() as log:
-        topic.accept([Record(0, 0, b"1", b"a"), Broken(0, 1, b"secret", b"a"), Record(0, 2, b"2", b"b")])
+        topic.accept([PlainRecord(0, 0, b"1", b"a"), Broken(0, 1, b"secret", b"a"), PlainRecord(0, 2, b"2", b"b")])
         turn_until_done(topic)
     assert (len(reader.payloads()), len(other.payloads())) == (1, 1)
     assert stopped.state == HOLED
@@ -291,7 +261,7 @@ def test_a_value_too_large_is_no_fault(reader: Reader) -> None:
     topic = OpenTopic("orders", Encoder("orders", "auto", 10), {0: 0})
     stopped = reader.subscribe(topic, VALUE)
     with capture_logs() as log:
-        topic.accept([Record(0, 0, b"x" * 11)])
+        topic.accept([PlainRecord(0, 0, b"x" * 11)])
         turn_until_done(topic)
     assert stopped.state == HOLED
     assert log == []
@@ -303,6 +273,6 @@ def test_who_is_behind_is_woken() -> None:
     slow.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
     topic = opened(0)
     slow.subscribe(topic, VALUE)
-    topic.accept([Record(0, offset, b"x" * 1000) for offset in range(100)])
+    topic.accept([PlainRecord(0, offset, b"x" * 1000) for offset in range(100)])
     turn_until_done(topic)
     assert slow.woken == 1

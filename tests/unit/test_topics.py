@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import trio
 from structlog.testing import capture_logs
-from tests.plain_door import House, PlainRecord, house
+from tests.plain_door import House, house
+from tests.plain_record import PlainRecord
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace._fanout import JSON, VALUE
@@ -117,7 +118,7 @@ async def test_batches_are_sorted_to_their_topics() -> None:
     async with house(orders=[0], prices=[0]) as place:
         await place.topics.start("orders", LATEST, VALUE)
         await place.topics.start("prices", LATEST, VALUE)
-        records = {name: [PlainRecord(name, 0, 0, b"1", None)] for name in ("orders", "prices", "unheard")}
+        records = {name: [PlainRecord(0, 0, topic=name)] for name in ("orders", "prices", "unheard")}
         place.topics.arrived(Batch(records, [("prices", 0, 5)], [], dict(place.kafka.assigned)))
         for topic in list(place.topics.due):
             topic.turn()
@@ -131,7 +132,7 @@ async def test_batches_of_another_assignment_are_dropped(generation: int | None)
         await place.topics.start("orders", LATEST, VALUE)
         assert place.kafka.assigned == {"orders": 1}
         generations = {} if generation is None else {"orders": generation}
-        records = {"orders": [PlainRecord("orders", 0, 0, b"1", None)]}
+        records = {"orders": [PlainRecord(0, 0)]}
         faults = [Fault("orders", 0, "_AUTO_OFFSET_RESET", "")]
         place.topics.arrived(Batch(records, [("orders", 0, 5)], faults, generations))
         assert list(place.topics.due) == []
@@ -167,7 +168,7 @@ async def test_too_much_that_waits_pauses_the_topic() -> None:
         place.kafka.pause = lambda name: told.append(("pause", name))  # type: ignore[method-assign]
         place.kafka.resume = lambda name: told.append(("resume", name))  # type: ignore[method-assign]
         await place.topics.start("orders", LATEST, VALUE)
-        half = PlainRecord("orders", 0, 0, b"x" * (PAUSE_BYTES // 2 + 1), None)
+        half = PlainRecord(0, 0, b"x" * (PAUSE_BYTES // 2 + 1))
         batch = Batch({"orders": [half]}, [], [], dict(place.kafka.assigned))
         place.topics.arrived(batch)
         assert told == []
