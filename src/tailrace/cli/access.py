@@ -13,19 +13,16 @@ import msgspec
 
 from tailrace.address import is_loopback, split_address
 from tailrace.config import Auth, Config
-from tailrace.configuration.checks import fitting
+from tailrace.configuration.checks import KEY_SOURCES, Finding, fitting
+from tailrace.configuration.setting import Path
 
-Path = tuple[str, ...]
-Finding = tuple[Path, str]
-
-SOURCES: Final = ("secret", "public_key_file", "jwks_url")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: what a cookie may be called
 
 
 def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """Keys that cannot be read or used, and names that no client could send."""
     auth = config.auth
-    given = [name for name in SOURCES if getattr(auth, name)]
+    given = [name for name in KEY_SOURCES if getattr(auth, name)]
     if auth.mode != "jwt":
         yield from ((("auth", name), 'nobody is asked for a token without auth.mode = "jwt"') for name in given)
         return

@@ -9,12 +9,12 @@ import structlog
 from tailrace.cli import access, logs, options
 from tailrace.config import Config
 from tailrace.configuration import brokers
+from tailrace.configuration.checks import Finding
+from tailrace.configuration.setting import Path
 from tailrace.core.commands import check_topic_name
 from tailrace.core.exposure import Exposure
 from tailrace.errors import CommandError, ConfigError
 from tailrace.units import whole_number
-
-Path = tuple[str, ...]
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ def read(arguments: Namespace) -> Config:
     return config
 
 
-def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+def librdkafka(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """What librdkafka, or the gateway on top of it, refuses in [kafka]; the library is asked, no broker is."""
     from tailrace.kafka.settings import faults
 
@@ -65,7 +65,7 @@ def librdkafka(config: Config, written: Collection[Path]) -> Iterator[tuple[Path
         yield ("kafka", key) if key else ("kafka",), text.removeprefix(f'"{key}" ')
 
 
-def topic_names(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+def topic_names(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """Names that no topic can have, two of them with a comma between for instance: nobody could ever subscribe."""
     for name in Exposure(config.topics).names:
         try:
@@ -74,7 +74,7 @@ def topic_names(config: Config, written: Collection[Path]) -> Iterator[tuple[Pat
             yield next((path for path in written if path[:2] == ("topics", name)), ("topics", name)), error.message
 
 
-def certificates(config: Config, written: Collection[Path]) -> Iterator[tuple[Path, str]]:
+def certificates(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """What is wrong with the files of TLS, which are read as `serve` reads them."""
     from tailrace.tls.certificates import faults
 

@@ -20,6 +20,10 @@ PUBLIC_KEY: Final = frozenset(
 )
 
 
+KEY_SOURCES: Final = ("secret", "public_key_file", "jwks_url")
+"""Of [auth]: where the key for tokens comes from."""
+
+
 def open_to_all(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """A gateway that others can reach and that asks nobody who they are must be somebody's written decision."""
     host, _ = split_address(config.listen.address)
@@ -55,7 +59,7 @@ def tokens(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     auth = config.auth
     if auth.mode != "jwt":
         return
-    sources = [name for name in ("secret", "public_key_file", "jwks_url") if getattr(auth, name)]
+    sources = [name for name in KEY_SOURCES if getattr(auth, name)]
     if len(sources) != 1:
         yield ("auth", "mode"), "jwt needs exactly one of auth.secret, auth.public_key_file, auth.jwks_url"
     allowed = fitting(*sources)

@@ -12,6 +12,7 @@
      ├── Page.run              the topics that the console offers
      ├── Gate.run              when tokens expire, and the keys they are judged with
      ├── watch                 keep-alive of all connections
+     ├── watch_loop            how late the loop comes to a timer
      ├── collect_old           garbage that came to stay
      ├── ServiceManager.watch  systemd's watchdog
      ├── reload_on_hangup      files that are read again on SIGHUP
