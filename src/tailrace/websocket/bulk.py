@@ -10,20 +10,18 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from typing import Final
-from urllib.parse import urlsplit
 
 import trio
 
 from tailrace.client.frames import CLOSE, PING, PONG, TEXT, Frames, masked
 from tailrace.units import whole_number
-from tailrace.websocket.dial import CONNECT_SECONDS, Lost, Refused, Unreachable, connect, words
+from tailrace.websocket.dial import GONE, Lost, Refused, Unreachable, connected, origin_form, receive, send, words
 
 _READ_BYTES: Final = 262144
 _HEAD_BYTES: Final = 16384
 _BODY_BYTES: Final = 4096
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NORMAL: Final = (1000).to_bytes(2, "big")
-_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Bulk:
@@ -38,7 +36,7 @@ class Bulk:
     async def receive(self) -> list[bytes]:
         """All messages that have come, at least one. Raises Lost."""
         while True:
-            data, self._came = self._came or await self._read(), b""
+            data, self._came = self._came or await receive(self._stream, _READ_BYTES), b""
             self.received_bytes += len(data)
             try:
                 messages, controls = self._frames.take(data)
@@ -63,48 +61,30 @@ class Bulk:
         with contextlib.suppress(Lost):
             await self._send(masked(CLOSE, _NORMAL))
 
-    async def _read(self) -> bytes:
-        try:
-            data = bytes(await self._stream.receive_some(_READ_BYTES))
-        except _GONE:
-            data = b""
-        if not data:
-            raise Lost(1006, "")
-        return data
-
     async def _send(self, frame: bytes) -> None:
-        try:
-            await self._stream.send_all(frame)
-        except _GONE:
-            raise Lost(1006, "") from None
+        await send(self._stream, frame)
 
 
 @contextlib.asynccontextmanager
 async def dial_bulk(url: str, subprotocol: str) -> AsyncIterator[Bulk]:
     """Connect; a close frame at the end of the block. Raises Unreachable and Refused."""
-    stream: trio.abc.Stream | None = None
-    try:
-        with trio.move_on_after(CONNECT_SECONDS) as connecting:
-            stream = await connect(url)
-            connection = Bulk(stream, await _handshake(stream, url, subprotocol))
-        if connecting.cancelled_caught:
-            raise Unreachable(f"no answer in {CONNECT_SECONDS:.0f} s")
+
+    async def shake(stream: trio.abc.Stream) -> Bulk:
+        return Bulk(stream, await _handshake(stream, url, subprotocol))
+
+    async with connected(url, shake) as connection:
         try:
             yield connection
         finally:
             with trio.move_on_after(0.1, shield=True):
                 await connection.say_close()
-    finally:
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
 
 
 async def _handshake(stream: trio.abc.Stream, url: str, subprotocol: str) -> bytes:
     """Ask for the upgrade; what came behind the answer."""
     key = base64.b64encode(os.urandom(16))
-    parts = urlsplit(url)
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc}", "Upgrade: websocket", "Connection: Upgrade"]
+    host, target = origin_form(url)
+    lines = [f"GET {target} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += [f"Sec-WebSocket-Key: {key.decode()}", "Sec-WebSocket-Version: 13"]
     lines += [f"Sec-WebSocket-Protocol: {subprotocol}", "", ""]
     try:
@@ -113,7 +93,7 @@ async def _handshake(stream: trio.abc.Stream, url: str, subprotocol: str) -> byt
         status, headers = _parsed(head)
         if status != 101:
             raise await _refusal(stream, status, headers, rest)
-    except _GONE:
+    except GONE:
         raise Unreachable("the connection broke off") from None
     accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
     if headers.get("sec-websocket-accept") != accepted:

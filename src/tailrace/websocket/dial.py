@@ -11,8 +11,8 @@ still does. Left out: compression, proxies, redirects.
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import trio
@@ -31,13 +31,15 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from tailrace.units import whole_number
 
+T = TypeVar("T")
+
 CONNECT_SECONDS: float = 10.0
 SILENCE_SECONDS: float = 35.0  # the gateway pings every 25 s: after that nobody may be there
 PONG_SECONDS: float = 10.0
 LEAVE_SECONDS: float = 1.0
 _READ_BYTES: Final = 65536
 _REASON_BYTES: Final = 4096  # of a refusal's body; a gateway's is shorter
-_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Unreachable(Exception):
@@ -144,40 +146,45 @@ class Dialled:
         raise Lost(1006, "no answer")
 
     async def _read(self) -> bytes:
-        try:
-            data = bytes(await self._stream.receive_some(_READ_BYTES))
-        except _GONE:
-            data = b""
-        if not data:
-            raise Lost(1006, "")
-        return data
+        return await receive(self._stream, _READ_BYTES)
 
     async def _say(self, event: Event) -> None:
-        try:
-            await self._stream.send_all(self._protocol.send(event))
-        except _GONE:
-            raise Lost(1006, "") from None
+        await send(self._stream, self._protocol.send(event))
 
 
 @contextlib.asynccontextmanager
 async def dial(url: str, subprotocol: str, token: str | None = None) -> AsyncIterator[Dialled]:
     """Connect, and leave with 1000 at the end of the block. Raises Unreachable and Refused. token: for the gateway,
     of characters that a header may have (RFC 6750, 2.1)."""
-    stream: trio.abc.Stream | None = None
-    try:
-        with trio.move_on_after(CONNECT_SECONDS) as connecting:
-            stream = await connect(url)
-            connection = Dialled(stream)
-            parts = urlsplit(url)
-            target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            await _opened(connection, parts.netloc, target, subprotocol, token)
-        if connecting.cancelled_caught:
-            raise Unreachable(f"no answer in {CONNECT_SECONDS:.0f} s")
+
+    async def shake(stream: trio.abc.Stream) -> Dialled:
+        connection = Dialled(stream)
+        try:
+            await connection.open(*origin_form(url), subprotocol, token)
+        except Lost as lost:
+            raise Unreachable(lost.reason or "the connection broke off") from None
+        return connection
+
+    async with connected(url, shake) as connection:
         try:
             yield connection
         finally:
             with trio.move_on_after(LEAVE_SECONDS, shield=True):
                 await connection.leave()
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, shake: Callable[[trio.abc.Stream], Awaitable[T]]) -> AsyncIterator[T]:
+    """What `shake` makes of the way to a URL's host, in time. The way ends with the block. Raises Unreachable, and what
+    `shake` raises."""
+    stream: trio.abc.Stream | None = None
+    try:
+        with trio.move_on_after(CONNECT_SECONDS) as connecting:
+            stream = await connect(url)
+            shaken = await shake(stream)
+        if connecting.cancelled_caught:
+            raise Unreachable(f"no answer in {CONNECT_SECONDS:.0f} s")
+        yield shaken
     finally:
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -199,11 +206,29 @@ async def connect(url: str) -> trio.abc.Stream:
         raise Unreachable(_innermost(error)) from None
 
 
-async def _opened(connection: Dialled, host: str, target: str, subprotocol: str, token: str | None) -> None:
+def origin_form(url: str) -> tuple[str, str]:
+    """The host, and the target that it is asked for (RFC 9112, 3.2.1)."""
+    parts = urlsplit(url)
+    return parts.netloc, f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+
+
+async def receive(stream: trio.abc.Stream, max_bytes: int) -> bytes:
+    """What has come, at least a byte. Raises Lost."""
     try:
-        await connection.open(host, target, subprotocol, token)
-    except Lost as lost:
-        raise Unreachable(lost.reason or "the connection broke off") from None
+        data = bytes(await stream.receive_some(max_bytes))
+    except GONE:
+        data = b""
+    if not data:
+        raise Lost(1006, "")
+    return data
+
+
+async def send(stream: trio.abc.Stream, data: bytes) -> None:
+    """Raises Lost."""
+    try:
+        await stream.send_all(data)
+    except GONE:
+        raise Lost(1006, "") from None
 
 
 def _innermost(error: BaseException) -> str:
