@@ -19,7 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.harness.crowd import drained
 from tailrace._fanout import VALUE, Subscription, Tail
 from tailrace.core.frame import TEXT
-from tailrace.tls.stream import TlsStream
+from tailrace.sockets.tls import TlsStream
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.outlet import Outlet
 from tailrace.websocket.secure import SecureOutlet

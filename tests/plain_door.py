@@ -24,7 +24,7 @@ from tailrace.kafka.batch import Batch
 from tailrace.kafka.cluster import Listing
 from tailrace.kafka.producer import Fate, Report
 from tailrace.kafka.topic import Change, TopicDescription, changes
-from tailrace.tls.tcp import TcpStream
+from tailrace.sockets.tcp import TcpStream
 
 
 async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
@@ -35,7 +35,7 @@ async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
         far = trio.socket.socket()
         await far.connect(listener.getsockname())
         near, _ = await listener.accept()
-    near.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, True)  # as tls/tcp.py accepts them
+    near.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, True)  # as sockets/tcp.py accepts them
     return near, far
 
 

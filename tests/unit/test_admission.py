@@ -23,7 +23,7 @@ from tailrace.gateway.admission import (
     Heard,
     Newcomer,
 )
-from tailrace.tls.tcp import TcpStream
+from tailrace.sockets.tcp import TcpStream
 from tailrace.websocket.turns import Turns
 
 

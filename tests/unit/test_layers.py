@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "errors", "disconnect", "units", "address", "printable", "config", "configuration"),
     "core": ("core", "_fanout", "demo", "client"),
-    "edges": ("kafka", "http", "tls", "websocket", "console", "auth", "metrics"),
+    "edges": ("kafka", "http", "sockets", "websocket", "console", "auth", "metrics"),
     "gateway": ("gateway", "workers"),
     "entry": ("cli", "__main__"),
 }

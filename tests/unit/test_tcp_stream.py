@@ -15,7 +15,7 @@ from tests.gateway import until
 from tests.plain_door import tcp_pair
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from tailrace.tls.tcp import AT_ONCE, TCP_NOTSENT_LOWAT, UNSENT_BYTES, TcpStream, accept_all
+from tailrace.sockets.tcp import AT_ONCE, TCP_NOTSENT_LOWAT, UNSENT_BYTES, TcpStream, accept_all
 from tailrace.websocket.connection import leaves
 
 
@@ -103,7 +103,7 @@ async def test_what_was_taken_is_not_lost_to_who_is_cancelled_meanwhile(
             scope.cancel()
             return data
 
-        monkeypatch.setattr("tailrace.tls.tcp.os.read", read_and_cancel)
+        monkeypatch.setattr("tailrace.sockets.tcp.os.read", read_and_cancel)
         if waits:
             nursery.start_soon(say)
         else:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.certificates import Authority
 
-from tailrace.tls.certificates import BadCertificate, Certificates, faults
+from tailrace.sockets.certificates import BadCertificate, Certificates, faults
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.tls.records import RECORDS, Records
+from tailrace.sockets.tls_records import RECORDS, Records
 
 
 def record(size: int) -> bytes:

@@ -12,9 +12,9 @@ from tests.gateway import DEADLINE_SECONDS
 from tests.key_updates import UPDATE_BYTES, Sealer, shake_hands
 from tests.plain_door import tcp_pair
 
-from tailrace.tls import stream
-from tailrace.tls.certificates import server_context
-from tailrace.tls.stream import ALLOWANCE, ANSWERS_BYTES, EARNED, TlsStream
+from tailrace.sockets import tls
+from tailrace.sockets.certificates import server_context
+from tailrace.sockets.tls import ALLOWANCE, ANSWERS_BYTES, EARNED, TlsStream
 
 
 class Pair:
@@ -92,7 +92,7 @@ async def test_answers_that_nobody_reads(pair: Pair, monkeypatch: pytest.MonkeyP
     def write(*_: object) -> int:
         raise BlockingIOError
 
-    monkeypatch.setattr(stream, "os", SimpleNamespace(write=write))
+    monkeypatch.setattr(tls, "os", SimpleNamespace(write=write))
     await earn(pair, times=ANSWERS_BYTES // UPDATE_BYTES)
     with pytest.raises(trio.BrokenResourceError, match="does not read"):
         await earn(pair, times=ALLOWANCE)

@@ -76,7 +76,7 @@ def topic_names(config: Config, written: Collection[Path]) -> Iterator[Finding]:
 
 def certificates(config: Config, written: Collection[Path]) -> Iterator[Finding]:
     """What is wrong with the files of TLS, which are read as `serve` reads them."""
-    from tailrace.tls.certificates import faults
+    from tailrace.sockets.certificates import faults
 
     listen = config.listen
     for key, text in faults(listen.tls_certificate, listen.tls_key, listen.client_ca):

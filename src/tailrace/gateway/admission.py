@@ -25,7 +25,7 @@ from tailrace.http.answers import refusal_answer, render, send_rendered
 from tailrace.http.forwarded import Proxies, subscriber
 from tailrace.http.head import HEAD_LIMIT_BYTES, Head
 from tailrace.http.refusal import FULL, RATE_LIMITED, Refusal, Refused
-from tailrace.tls.tcp import RECEIVE_BYTES, TcpStream
+from tailrace.sockets.tcp import RECEIVE_BYTES, TcpStream
 from tailrace.websocket.turns import Turns
 
 # A handshake is three steps in as many rounds: accepted and heard, worked on, its reader begun; 0.4 ms in all, three

@@ -46,9 +46,9 @@ from tailrace.http.refusal import (
 )
 from tailrace.http.static import StaticFiles
 from tailrace.http.upgrade import Upgrade, choose_subprotocol, upgrade
-from tailrace.tls.certificates import Certificates
-from tailrace.tls.stream import TlsStream, secured
-from tailrace.tls.tcp import TcpStream
+from tailrace.sockets.certificates import Certificates
+from tailrace.sockets.tcp import TcpStream
+from tailrace.sockets.tls import TlsStream, secured
 from tailrace.websocket.connection import Connection, converse
 from tailrace.websocket.guard import Guard
 from tailrace.websocket.outlet import Outlet

@@ -63,8 +63,8 @@ from tailrace.kafka.hand_off import HandOff
 from tailrace.kafka.health import Health
 from tailrace.kafka.live import LiveConsumer
 from tailrace.kafka.survey import Survey
-from tailrace.tls.certificates import Certificates
-from tailrace.tls.tcp import accept_all
+from tailrace.sockets.certificates import Certificates
+from tailrace.sockets.tcp import accept_all
 from tailrace.websocket.keepalive import Times
 from tailrace.websocket.watch import watch
 

@@ -24,7 +24,7 @@ STEP_BYTES = 16 * 1024
 
 
 class Seal(Protocol):
-    """TLS over a socket: tls/stream.py."""
+    """TLS over a socket: sockets/tls.py."""
 
     @property
     def unsent_bytes(self) -> int: ...

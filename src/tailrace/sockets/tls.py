@@ -12,9 +12,9 @@ import ssl
 
 import trio
 
-from tailrace.tls.certificates import Certificates
-from tailrace.tls.records import Records
-from tailrace.tls.tcp import TcpStream
+from tailrace.sockets.certificates import Certificates
+from tailrace.sockets.tcp import TcpStream
+from tailrace.sockets.tls_records import Records
 
 RECEIVE_BYTES = 65536  # off the socket at a time: four records
 ANSWERS_BYTES = 16 * 1024  # of TLS's own making that the client leaves unread
