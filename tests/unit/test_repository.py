@@ -164,6 +164,23 @@ def test_the_version_is_written_down_once() -> None:
     assert "## [Unreleased]" in text("CHANGELOG.md")
 
 
+def test_operations_names_every_event_of_the_log() -> None:
+    """But those of `debug`."""
+    named = set(re.findall(r"`([^`]+)`", text("docs/operations.md").partition("## What the log says")[2]))
+    said = {
+        call.args[0].value
+        for file in (ROOT / "src/tailrace").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("info", "warning", "error", "exception")
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(said) > 30
+    assert said <= named
+
+
 def test_the_licence_is_the_declared_one() -> None:
     assert tomllib.loads(text("pyproject.toml"))["project"]["license"] == "Apache-2.0"
     assert "Apache License" in text("LICENSE")
