@@ -52,7 +52,7 @@ async def test_the_library_stays(kafka: Broker) -> None:
     """Three rounds of pings that a client answers without its application's knowing."""
     async with running(kafka, limits=PATIENT) as gateway, gateway.client() as client:
         talking = await gateway.only()
-        await until(lambda: talking.outlet.guard.control_frames >= 3, "three pongs")
+        await until(lambda: talking.outlet.guard.frames >= 3, "three pongs")
         assert (await client.ask("ping"))["type"] == "pong"
 
 

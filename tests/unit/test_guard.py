@@ -32,10 +32,9 @@ def client_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked:
 
 
 class Seen(NamedTuple):
-    """What the oracle says: counts, and the close code with the place of the byte that decided it (None: no fault)."""
+    """What the oracle says: a count, and the close code with the place of the byte that decided it (None: no fault)."""
 
     frames: int
-    control_frames: int
     code: int | None
     decided_at: int
 
@@ -60,28 +59,27 @@ def headers(data: bytes) -> Iterator[tuple[int, bool, int, int]]:
 
 def oracle(data: bytes, accepts: frozenset[int]) -> Seen:
     """RFC 6455 5.2 to 5.5 over the whole input, one rule a line."""
-    frames = control_frames = fragments = message_bytes = 0
+    frames = fragments = message_bytes = 0
     for first, masked, length, behind in headers(data):
         opcode, fin = first & 0x0F, first >= 0x80
         if not masked:
-            return Seen(frames, control_frames, 1002, behind)
+            return Seen(frames, 1002, behind)
         frames += 1
         if first & 0x70 or opcode not in (0x0, 0x1, 0x2, *CONTROL):
             continue
         if opcode in CONTROL:
-            control_frames += 1
             if opcode == 0x8:
                 break
             continue
         if opcode and opcode not in accepts:
-            return Seen(frames, control_frames, 1003, behind)
+            return Seen(frames, 1003, behind)
         fragments, message_bytes = fragments + 1, message_bytes + length
         alone = opcode != 0 and fin and fragments == 1
         if message_bytes > MAX_BYTES or (fragments > MAX_FRAGMENTS and not alone):
-            return Seen(frames, control_frames, 1009, behind)
+            return Seen(frames, 1009, behind)
         if alone or (opcode == 0 and fin):
             fragments = message_bytes = 0
-    return Seen(frames, control_frames, None, len(data))
+    return Seen(frames, None, len(data))
 
 
 FRAMES = st.builds(
@@ -116,7 +114,7 @@ def test_it_says_what_a_slow_parser_says_at_the_deciding_byte(
             code = violation.disconnect.code
             assert fed - len(chunk) < want.decided_at <= fed
             break
-    assert (guard.frames, guard.control_frames, code) == (want.frames, want.control_frames, want.code)
+    assert (guard.frames, code) == (want.frames, want.code)
     assert guard.received_bytes == fed
 
 
@@ -169,7 +167,7 @@ def test_control_frames_between_fragments_are_no_fragments() -> None:
     guard = Guard(MAX_BYTES, 2)
     ping = client_frame(0x9, b"?")
     guard.feed(client_frame(TEXT, b"a", fin=False) + 10 * ping + client_frame(0, b"b") + 2 * client_frame(TEXT, b"c"))
-    assert (guard.frames, guard.control_frames) == (14, 10)
+    assert guard.frames == 14
 
 
 @pytest.mark.parametrize("announced", [65537, 2**62, 2**64 - 1])

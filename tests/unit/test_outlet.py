@@ -57,7 +57,7 @@ async def test_what_comes_in_passes_the_guard() -> None:
     async with wire() as wired:
         await wired.far.send(PING)
         assert await wired.outlet.receive_some() == PING
-        assert (wired.outlet.guard.received_bytes, wired.outlet.guard.control_frames) == (6, 1)
+        assert (wired.outlet.guard.received_bytes, wired.outlet.guard.frames) == (6, 1)
         await wired.far.send(b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"\0\0\0\0")
         with pytest.raises(Violation):
             await wired.outlet.receive_some()

@@ -33,20 +33,17 @@ class _Kind(IntEnum):
     FIRST = 1
     MIDDLE = 2
     LAST = 3
-    CONTROL = 4
-    CLOSE = 5
-    REFUSED = 6  # a data opcode that this connection does not take
-    INVALID = 7  # wsproto's to refuse
+    CLOSE = 4
+    REFUSED = 5  # a data opcode that this connection does not take
+    OTHER = 6  # a ping, a pong, or wsproto's to refuse
 
 
 def _kind(first: int, accepted: frozenset[int]) -> _Kind:
     final, opcode = first & 0x80, first & 0x0F
-    if first & 0x70 or opcode not in (0x0, TEXT, BINARY, _CLOSE, 0x9, 0xA):
-        return _Kind.INVALID
+    if first & 0x70 or opcode not in (0x0, TEXT, BINARY, _CLOSE):
+        return _Kind.OTHER
     if opcode == _CLOSE:
         return _Kind.CLOSE
-    if opcode > BINARY:
-        return _Kind.CONTROL
     if opcode == 0:
         return _Kind.LAST if final else _Kind.MIDDLE
     if opcode not in accepted:
@@ -66,8 +63,7 @@ class Guard:
 
     accepts: the data opcodes taken, another is 1003 (protocol.md section 2); none: a stream that takes no messages.
     max_message_bytes: announced payload of a message, over all its fragments; max_fragments: frames of a message; None
-    is off; incoming: how fast it may send. Counted since the start: `received_bytes`, `frames`, and of those
-    `control_frames`.
+    is off; incoming: how fast it may send. Counted since the start: `received_bytes` and `frames`.
     """
 
     __slots__ = (
@@ -80,7 +76,6 @@ class Guard:
         "_message_bytes",
         "_partial",
         "_skip",
-        "control_frames",
         "frames",
         "received_bytes",
     )
@@ -103,7 +98,6 @@ class Guard:
         self._closed = False
         self.received_bytes = 0
         self.frames = 0
-        self.control_frames = 0
 
     @property
     def pending(self) -> int:
@@ -181,7 +175,6 @@ class Guard:
     def _other(self, kind: int) -> None:
         if kind == _Kind.REFUSED:
             raise Violation(UNSUPPORTED_DATA, "a message of a type that is not taken here")
-        self.control_frames += kind != _Kind.INVALID
         self._closed = kind == _Kind.CLOSE
 
     def _too_big(self, announced_bytes: int) -> Violation:
