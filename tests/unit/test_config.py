@@ -268,6 +268,26 @@ def test_listening_for_others_needs_a_written_auth_mode(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "assignments",
+    [
+        [*JWT[:2], "auth.secret=[1]"],
+        [*JWT[:2], "auth.secrett=x"],
+        [JWT[0], JWT[2], "auth.algorithms=[1]"],
+        ["listen.tls_key=k", "listen.tls_certificate=3"],
+    ],
+)
+def test_what_only_comes_of_a_faulty_key_is_not_told(assignments: list[str]) -> None:
+    [fault] = faults(assignments=assignments)
+    assert fault.startswith(assignments[-1].partition("=")[0])
+
+
+def test_what_is_wrong_in_other_sections_is_told_all_the_same() -> None:
+    told = faults(assignments=["auth.secret=[1]", "listen.tls_key=k"], checks=[brokers])
+    names = [fault.partition(" ")[0] for fault in told]
+    assert names == ["auth.secret", "listen.tls_key", 'kafka."bootstrap.servers"']
+
+
+@pytest.mark.parametrize(
     ("assignments", "fault"),
     [
         (["listen.address=127.0.0.1:8081"], "admin.address (default): is listen.address, too"),

@@ -33,7 +33,8 @@ def load(
     """The configuration in force: flags over `--set` over environment over file over defaults.
 
     `checks` are run besides those that always hold, but none when the file cannot be read: they are about all keys
-    together. Raises ConfigError with every fault found.
+    together. What they find in a section that has a faulty key counts only once that is mended: it may come of the
+    default in its place. Raises ConfigError with every fault found.
     """
     faults: list[str] = []
     settings = from_file(file, faults) if file is not None else []
@@ -41,10 +42,11 @@ def load(
     settings += from_environment(environment or {}, faults)
     settings += from_assignments(assignments, faults)
     settings += flags
-    config = decode(settings, faults)
+    config, unsound = decode(settings, faults)
     origins = _origins(settings)
     for check in () if unread else (*ALWAYS, *checks):
-        faults += [fault(written_path(path), _origin(path, origins), what) for path, what in check(config, origins)]
+        found = [(path, what) for path, what in check(config, origins) if path[0] not in unsound]
+        faults += [fault(written_path(path), _origin(path, origins), what) for path, what in found]
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
     return config

@@ -17,10 +17,12 @@ from tailrace.configuration.setting import Path, Setting, fault
 from tailrace.units import UnitError, duration, size
 
 
-def decode(settings: Iterable[Setting], faults: list[str]) -> Config:
-    """The configuration; what is faulty is left at its default, and told in `faults`."""
+def decode(settings: Iterable[Setting], faults: list[str]) -> tuple[Config, set[str]]:
+    """The configuration, and the sections of what is faulty, which is left at its default, and told in `faults`."""
     values: dict[Path, object] = {}
+    unsound: set[str] = set()
     for setting in settings:
+        found = len(faults)
         try:
             key = find_key(setting.path)
             value = _rules(setting, faults) if key.path == ("rules",) else convert(setting.value, key)
@@ -28,7 +30,9 @@ def decode(settings: Iterable[Setting], faults: list[str]) -> Config:
             faults.append(setting.fault(str(error)))
         else:
             values[key.path] = value
-    return _assemble(values)
+        if len(faults) > found:
+            unsound.add(setting.path[0])
+    return _assemble(values), unsound
 
 
 def convert(written: object, key: Key) -> object:
