@@ -164,6 +164,15 @@ def test_the_version_is_written_down_once() -> None:
     assert "## [Unreleased]" in text("CHANGELOG.md")
 
 
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "src/tailrace").glob("*/__init__.py")), ids=lambda each: each.parent.name
+)
+def test_a_packages_opening_names_all_that_is_in_it(package: Path) -> None:
+    opening = ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or ""
+    modules = {each.stem for each in package.parent.glob("*.py")} - {"__init__"}
+    assert modules <= set(re.findall(r"\w+", opening))
+
+
 def test_operations_names_every_event_of_the_log() -> None:
     """But those of `debug`."""
     named = set(re.findall(r"`([^`]+)`", text("docs/operations.md").partition("## What the log says")[2]))
