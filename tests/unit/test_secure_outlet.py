@@ -132,9 +132,9 @@ async def test_a_lone_ping_counts_as_its_own_bytes(monkeypatch: pytest.MonkeyPat
     async with wire() as wired:
         wired.outlet.post(b"\x89\x00")
         await wait_all_tasks_blocked()
-        monkeypatch.setattr(bare.Outlet, "_in_flight", lambda self: 2 + ADDED_BYTES)
+        monkeypatch.setattr(bare.Outlet, "unacknowledged_bytes", 2 + ADDED_BYTES)
         assert wired.outlet.unacknowledged_bytes == wired.outlet.line.sent_bytes == 2
-        monkeypatch.setattr(bare.Outlet, "_in_flight", lambda self: 0)
+        monkeypatch.setattr(bare.Outlet, "unacknowledged_bytes", 0)
         assert wired.outlet.unacknowledged_bytes == 0
 
 

@@ -189,9 +189,19 @@ async def test_others_have_their_turn_between_looks(mock_clock: MockClock, monke
     async with tended("", 0) as (place, _), trio.open_nursery() as nursery:
         impatient: Any = {Looked(rounds): None for _ in range(20)}
         place.topics.held[0].impatient = impatient
+        place.topics.impatience.set()
+        await wait_all_tasks_blocked()
         nursery.start_soon(others)
         mock_clock.jump(SLOW_SECONDS)
         while any(each.seen is None for each in impatient):
             await trio.lowlevel.checkpoint()
         assert len({each.seen for each in impatient}) >= 10, "a round may run either of two tasks first"
         nursery.cancel_scope.cancel()
+
+
+async def test_nobody_is_woken_while_all_are_patient() -> None:
+    async with tended("", 0) as (place, _):
+        await wait_all_tasks_blocked()
+        assert place.topics.impatience.statistics().tasks_waiting == 1
+        async with place.visit("/topics/orders?slow=skip"):
+            assert place.topics.impatience.is_set()

@@ -1,5 +1,6 @@
 """The one task that takes every pulse: what it does for each verdict, and that it passes over nobody."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from trio.testing import MockClock
 
 from tailrace.disconnect import NO_PONG, SHUTDOWN, WRITE_TIMEOUT, Disconnect
 from tailrace.websocket.keepalive import Pulse, Times
-from tailrace.websocket.watch import PING, SLICES, take_pulse, watch
+from tailrace.websocket.watch import LOOKS, PING, SLICES, take_pulse, watch
 
 TIMES = Times(ping_interval=20.0, pong_timeout=8.0, write_timeout=100.0)
 
@@ -144,3 +145,43 @@ async def test_nobody_to_look_at(autojump_clock: MockClock) -> None:
         await watch(set(), TIMES)
     with trio.move_on_after(100.0):
         await watch(set(), Times(None, None, None))
+
+
+async def test_nobody_is_woken_for_those_that_rest(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of them is one step, however many they are; a step costs what the looks at a thousand do."""
+    steps = []
+    sleep_until = trio.sleep_until
+
+    async def noted(deadline: float) -> None:
+        steps.append(deadline)
+        await sleep_until(deadline)
+
+    everyone = {FakeConnection(trio.current_time()) for _ in range(3 * LOOKS)}
+    with trio.move_on_after(2.5 * TIMES.look):
+        await watch(everyone, TIMES)  # type: ignore[arg-type]
+    monkeypatch.setattr(trio, "sleep_until", noted)
+    with trio.move_on_after(3.5 * TIMES.look):
+        await watch(everyone, TIMES)  # type: ignore[arg-type]
+    assert len(steps) == 4
+
+
+async def test_many_pings_are_spread(autojump_clock: MockClock) -> None:
+    """Or all the answers would come at once, and nobody else have a turn until they are read."""
+
+    class Noted(FakeConnection):
+        at = 0.0
+
+        def __init__(self) -> None:
+            super().__init__(trio.current_time())
+            self.outlet.post = self.pinged  # type: ignore[method-assign]
+
+        def pinged(self, frames: bytes) -> None:
+            self.at = trio.current_time()
+
+    begun = trio.current_time()
+    everyone = [Noted() for _ in range(2 * LOOKS * SLICES)]
+    with trio.move_on_after(20.0 + 2 * TIMES.look):
+        await watch(everyone, TIMES)  # type: ignore[arg-type]
+    together = Counter(each.at for each in everyone)
+    assert max(together.values()) == 2 * LOOKS
+    assert 20.0 <= min(together) - begun <= max(together) - begun <= 20.0 + TIMES.look

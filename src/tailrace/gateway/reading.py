@@ -73,6 +73,7 @@ class Reading:
         self._count_gaps(beginning.verdicts)
         if slow in (Slow.SKIP, Slow.CLOSE):
             self._held.impatient[self] = None
+            topics.impatience.set()
         self._interval = interval_ms / 1000 if slow is Slow.LATEST else 0.0
         self.rest_until = 0.0  # the earliest time of the next round
         self._subscription = self._begin(start.tail, start.seq, beginning.positions, id, keys)

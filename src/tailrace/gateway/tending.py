@@ -48,10 +48,14 @@ class Tending:
             nursery.start_soon(self._tell_places)
 
     async def _give_up(self) -> None:
+        topics = self._topics
         while True:
+            if not any(held.impatient for held in topics.held):  # nobody is to be woken for nothing
+                topics.impatience = trio.Event()
+                await topics.impatience.wait()
             await trio.sleep(SLOW_SECONDS)
             begun = time.perf_counter()
-            for reading in [reading for held in self._topics.held for reading in held.impatient]:
+            for reading in [reading for held in topics.held for reading in held.impatient]:
                 _contained(reading, lambda reading: reading.give_up_if_slow(self._slow_bytes))
                 if time.perf_counter() - begun > TURN_SECONDS:
                     await trio.lowlevel.checkpoint()

@@ -84,7 +84,8 @@ class Start(msgspec.Struct, frozen=True, gc=False):
 
 
 class Topics:
-    """All open topics. `due`: those with something to do for the pump, in the order of their turns."""
+    """All open topics. `due`: those with something to do for the pump, in the order of their turns; `impatience`: set
+    when a subscription comes that skips or closes."""
 
     def __init__(self, live: LiveConsumer, cluster: Cluster, blocks: Blocks, config: Config) -> None:
         self.live = live
@@ -99,6 +100,7 @@ class Topics:
         self._held: dict[str, Held] = {}
         self._openings: dict[str, Once[Held]] = {}
         self.due: dict[OpenTopic, None] = {}
+        self.impatience = trio.Event()
         self.tail_bytes = 0
 
     @property

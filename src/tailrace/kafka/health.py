@@ -5,6 +5,7 @@ three, and tells nothing when it is back. An event only makes the next question 
 within 2 + 3 s, back within 2 s plus librdkafka's own second between attempts. One log line when lost, one when back.
 """
 
+import math
 from typing import Protocol
 
 import structlog
@@ -34,6 +35,7 @@ class Health:
         self._soon = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._asked = False
+        self._deaf_until = math.inf
         self.ready = False
         self.reason = "not asked yet"
 
@@ -42,10 +44,9 @@ class Health:
         self._token = trio.lowlevel.current_trio_token()
         while True:
             await self.check()
-            # One broker of three that is down makes events without end: they hasten a question, not many.
-            await trio.sleep(PAUSE_SECONDS)
             self._soon = trio.Event()
-            with trio.move_on_after(INTERVAL_SECONDS - PAUSE_SECONDS):
+            self._deaf_until = trio.current_time() + PAUSE_SECONDS
+            with trio.move_on_after(INTERVAL_SECONDS):
                 await self._soon.wait()
 
     async def check(self) -> None:
@@ -66,7 +67,9 @@ class Health:
                 pass
 
     def _ask_now(self) -> None:
-        self._soon.set()
+        """One broker of three that is down makes events without end: they hasten a question, not many."""
+        if trio.current_time() >= self._deaf_until:
+            self._soon.set()
 
     def _lost(self, reason: str) -> None:
         if self.ready or not self._asked:

@@ -49,10 +49,11 @@ class Pulse:
         self._stuck_since: float | None = None  # bytes wait, and none was acknowledged since
         self._rests_until = 0.0  # as long as nothing happens: what the last look found, not later than the next ping
 
-    def rests(self, now: float, committed: int, received: int) -> bool:
-        """Whether a look would find nothing to do, told without asking the kernel: all that was ever committed had been
-        acknowledged at the last one, which found the client well. `committed`: bytes since the beginning."""
-        return committed == self._acknowledged and received == self._received and now < self._rests_until
+    def rests(self, until: float, committed: int, received: int) -> bool:
+        """Whether looks up to then would find nothing to do, if nothing happens; told without asking the kernel: all
+        that was ever committed had been acknowledged at the last one, which found the client well. `committed`: bytes
+        since the beginning."""
+        return committed == self._acknowledged and received == self._received and until < self._rests_until
 
     def look(self, now: float, acknowledged: int, received: int, waiting: int, times: Times) -> Verdict:
         """Judge: `acknowledged` and `received` are bytes since the beginning, `waiting` bytes not yet acknowledged."""
@@ -65,6 +66,11 @@ class Pulse:
         ):
             self._stuck_since = None  # nothing has happened: what most looks find
             return self._judge_quiet(now, acknowledged, times)
+        if not waiting and self._pinged_at is None and acknowledged != self._acknowledged:
+            self._stuck_since = None  # all that was sent since is there: what most looks at busy ones find
+            self._acknowledged_at, self._acknowledged, self._received = now, acknowledged, received
+            self._rests_until = math.inf if times.ping_interval is None else now + times.ping_interval
+            return Verdict.WELL
         own = 0 if self._pinged_at is None else PING_BYTES
         if acknowledged - self._acknowledged > own or received != self._received or waiting > own:
             self._pinged_at = None

@@ -215,10 +215,7 @@ class Outlet(trio.abc.Stream):
     @property
     def unacknowledged_bytes(self) -> int:
         """Committed bytes that the client's kernel has not acknowledged."""
-        return self.line.waiting_bytes + self._in_flight()
-
-    def _in_flight(self) -> int:
-        return self.line.in_flight_bytes
+        return self.line.waiting_bytes + self.line.in_flight_bytes
 
     async def drain(self) -> None:
         """Wait until everything that was committed has left, or the connection is gone. No subscription may be left."""

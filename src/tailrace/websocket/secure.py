@@ -90,9 +90,11 @@ class SecureOutlet(Outlet):
     def waiting_bytes(self) -> int:
         return self.line.waiting_bytes + self._seal.unsent_bytes
 
-    def _in_flight(self) -> int:
+    @property
+    def unacknowledged_bytes(self) -> int:
         """What TLS added to the last piece is left out, so that a ping alone counts as its own two bytes."""
-        return self._seal.unsent_bytes + max(0, super()._in_flight() - self._seal.added_bytes)
+        in_flight = super().unacknowledged_bytes - self.line.waiting_bytes
+        return self.waiting_bytes + max(0, in_flight - self._seal.added_bytes)
 
     @property
     def fault(self) -> Disconnect | None:  # type: ignore[override]  # there it never changes
