@@ -1,6 +1,8 @@
 """The drain on a made-up clock, and the addresses. The whole tree runs in tests/integration."""
 
 import resource
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -160,3 +162,12 @@ def test_descriptors(monkeypatch: pytest.MonkeyPatch, hard: int, found: int) -> 
     monkeypatch.setattr(server.resource, "setrlimit", lambda what, limits: asked.append(limits))
     assert raise_descriptor_limit() == max(1, found - SPARE_DESCRIPTORS)
     assert asked == [(found, hard)]
+
+
+def test_who_waits_for_the_gil_insists_within_a_round_of_the_loop() -> None:
+    """A busy loop gives it up once a round, for a moment, and each time the wait would begin anew."""
+    prepare = (
+        "import sys; from tailrace.gateway import server; server.prepare_process(None); print(sys.getswitchinterval())"
+    )
+    told = subprocess.run([sys.executable, "-c", prepare], capture_output=True, text=True, check=True).stdout
+    assert float(told) < 0.00005

@@ -160,7 +160,7 @@ class LiveConsumer:
         try:
             while not self._stopping:
                 self._take_commands(consumer)
-                messages = consume(consumer, MAX_RECORDS, wait_seconds)
+                messages = consume(consumer, MAX_RECORDS, wait_seconds, lambda: bell.more)
                 _fill(messages, consumer, batches)
                 self._hand_over(batches, messages)
         finally:

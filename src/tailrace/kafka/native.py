@@ -20,11 +20,12 @@ ErrorCallback = Callable[[Any], None]
 
 # The binding's own module: symbols are looked up in it and in the librdkafka it was linked with.
 _library = ctypes.CDLL(cimpl.__file__)
+_library_with_gil = ctypes.PyDLL(cimpl.__file__)
 
 
-def c_function(name: str, result: Any, *arguments: Any) -> Any:
+def c_function(name: str, result: Any, *arguments: Any, library: ctypes.CDLL = _library) -> Any:
     """A function of librdkafka by its C name and types."""
-    function = getattr(_library, name)
+    function = getattr(library, name)
     function.restype = result
     function.argtypes = arguments
     return function
@@ -33,6 +34,8 @@ def c_function(name: str, result: Any, *arguments: Any) -> Any:
 _get_consumer_queue = c_function("rd_kafka_queue_get_consumer", ctypes.c_void_p, ctypes.c_void_p)
 _get_main_queue = c_function("rd_kafka_queue_get_main", ctypes.c_void_p, ctypes.c_void_p)
 _yield_queue = c_function("rd_kafka_queue_yield", None, ctypes.c_void_p)
+# Takes a lock for as long as it takes to read a number: giving up the GIL for that may cost a wait for it.
+_queue_length = c_function("rd_kafka_queue_length", ctypes.c_size_t, ctypes.c_void_p, library=_library_with_gil)
 _destroy_queue = c_function("rd_kafka_queue_destroy", None, ctypes.c_void_p)
 _mock_cluster = c_function("rd_kafka_handle_mock_cluster", ctypes.c_void_p, ctypes.c_void_p)
 _mock_topic_create = c_function(
@@ -58,6 +61,11 @@ class Doorbell:
     @property
     def works(self) -> bool:
         return self._queue is not None
+
+    @property
+    def more(self) -> bool:
+        """Whether something waits in the client's queue; True when that cannot be told. For the thread that closes."""
+        return self._queue is None or _queue_length(self._queue) > 0
 
     def ring(self) -> None:
         """Lost on nobody: librdkafka remembers it until the next wait."""
