@@ -35,7 +35,7 @@ class Codec:
         self,
         name: str,
         opcode: int,
-        pairs: Callable[[str | bytes], list[tuple[str, Raw]]],
+        pairs: Callable[[str | bytes], tuple[list[tuple[str, Raw]], str | None]],
         wires: tuple[type[Wire], ...],
         decoder: type[msgspec.json.Decoder[Any]] | type[msgspec.msgpack.Decoder[Any]],
         encode: Callable[[Message], bytes],
@@ -54,10 +54,10 @@ class Codec:
         id: int | None = None
         name: str | None = None
         try:
-            fields, repeated = self._fields(data)
+            fields, fault = self._fields(data)
             id = _readable(self._id, fields.get("id"))
             name = _readable(self._type, fields.get("type"))
-            return self._command(data, name, repeated)
+            return self._command(data, name, fault)
         except CommandError as error:
             code, message = error.code, error.message
         except RecursionError:
@@ -67,25 +67,26 @@ class Codec:
         command = None if name is None else name[:MAX_COMMAND_CHARACTERS]
         raise CommandError(code, message[:MAX_MESSAGE_CHARACTERS], id, command)
 
-    def _fields(self, data: str | bytes) -> tuple[dict[str, Raw], list[str]]:
-        """The fields that stand once, and the names of those that do not: of two ids neither is the id."""
-        pairs = self._pairs(data)
+    def _fields(self, data: str | bytes) -> tuple[dict[str, Raw], str | None]:
+        """The fields that stand once, and what is wrong all the same: of two ids neither is the id."""
+        pairs, fault = self._pairs(data)
         fields = dict(pairs)
         repeated = _repeated(pairs)
         for name in repeated:
             del fields[name]
-        return fields, repeated + self._repeated_in_from(fields.get("from"))
+        repeated += self._repeated_in_from(fields.get("from"))
+        return fields, f"field `{repeated[0]}` stands more than once" if repeated else fault
 
     def _repeated_in_from(self, raw: Raw | None) -> list[str]:
         """`from` is the one field with fields of its own; what a published value holds is Kafka's."""
         try:
-            return [] if raw is None else [f"from.{name}" for name in _repeated(self._pairs(bytes(raw)))]
+            return [] if raw is None else [f"from.{name}" for name in _repeated(self._pairs(bytes(raw))[0])]
         except ValueError:  # no object: its type is judged with the others
             return []
 
-    def _command(self, data: str | bytes, name: str | None, repeated: list[str]) -> Command:
-        if repeated:
-            raise ValueError(f"field `{repeated[0]}` stands more than once")
+    def _command(self, data: str | bytes, name: str | None, fault: str | None) -> Command:
+        if fault is not None:
+            raise ValueError(fault)
         if name is None:
             raise ValueError("field `type` is missing or not a string")
         read = self._commands.get(name)

@@ -6,6 +6,7 @@ differ (keys, values, headers, maps of partitions) the struct leaves it to its t
 wire_msgpack.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -22,6 +23,7 @@ Interval = Annotated[int, Meta(ge=0, le=86_400_000)]  # a day; more is surely a 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_FINER: Final = re.compile(r"(?<=\.[0-9]{3})[0-9]+")  # of a time, what is finer than a millisecond
 _BY_NAME: Final[dict[str, From]] = {
     "latest": commands.LATEST,
     "earliest": commands.Earliest(),
@@ -131,11 +133,16 @@ def epoch_ms(time: int | str) -> int:
     first record at or after that time is wanted. ValueError when it is neither, or before 1970."""
     if isinstance(time, int):
         return time
+    finer = _FINER.search(time)
+    if finer is not None:  # msgspec would round it to the next microsecond, down too
+        time = time[: finer.start()] + time[finer.end() :]
     try:
         moment = msgspec.convert(time, Annotated[datetime, Meta(tz=True)])
     except msgspec.ValidationError as error:
         raise ValueError(f"`timestamp` is neither epoch milliseconds nor RFC 3339: {error}") from None
-    milliseconds: int = -((_EPOCH - moment) // _MILLISECOND)
+    milliseconds: int = (moment - _EPOCH) // _MILLISECOND
+    if finer is not None and finer[0].strip("0"):
+        milliseconds += 1
     if milliseconds < 0:
         raise ValueError("`timestamp` is before 1970")
     return milliseconds

@@ -47,15 +47,28 @@ _OFFSETS: Final = msgspec.json.Decoder(dict[_Name, Offset], dec_hook=_name)
 _STRING: Final = msgspec.json.Decoder(str)
 
 
-def pairs(data: str | bytes) -> list[tuple[str, Raw]]:
-    """The fields of a message, repeated ones too. ValueError, RecursionError: not UTF-8, not JSON, not an object."""
+def pairs(data: str | bytes) -> tuple[list[tuple[str, Raw]], str | None]:
+    """The fields of a message, repeated ones too, and what is wrong with a message whose fields can be told all the
+    same. ValueError, RecursionError: not UTF-8, not JSON, not an object."""
     text = data.decode() if isinstance(data, bytes) else data  # msgspec looks for UTF-8 only in strings it decodes
     try:
-        return [(name.text, raw) for name, raw in _OBJECT.decode(text).items()]
+        return _pairs(text), None
     except msgspec.DecodeError:
-        if (lone := _LONE_SURROGATE.search(text, 0, _LOOKED_AT)) is not None:
-            raise ValueError(f"a lone surrogate has no UTF-8: {lone['it']}") from None
-        raise
+        if (lone := _LONE_SURROGATE.search(text, 0, _LOOKED_AT)) is None:
+            raise
+    fault = f"a lone surrogate has no UTF-8: {lone['it']}"
+    try:  # JavaScript sends half an emoji so, and waits for the answer by its id
+        return _pairs(_LONE_SURROGATE.sub(_replaced, text[:_LOOKED_AT]) + text[_LOOKED_AT:]), fault
+    except msgspec.DecodeError:
+        raise ValueError(fault) from None
+
+
+def _pairs(text: str) -> list[tuple[str, Raw]]:
+    return [(name.text, raw) for name, raw in _OBJECT.decode(text).items()]
+
+
+def _replaced(lone: re.Match[str]) -> str:
+    return lone[0].removesuffix(lone["it"]) + r"\ufffd"
 
 
 class JsonSubscribe(SubscribeWire, tag="subscribe"):

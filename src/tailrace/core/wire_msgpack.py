@@ -28,11 +28,11 @@ _PARTITION: Final = msgspec.msgpack.Decoder(Partition)
 _OFFSET: Final = msgspec.msgpack.Decoder(Offset)
 
 
-def pairs(data: str | bytes) -> list[tuple[str, Raw]]:
+def pairs(data: str | bytes) -> tuple[list[tuple[str, Raw]], None]:
     """The fields of a message, repeated ones too. ValueError, RecursionError: not MessagePack, or not a map."""
     if isinstance(data, str):
         raise ValueError("MessagePack is binary")
-    return [(_STRING.decode(name), value) for name, value in _map(data)]
+    return [(_STRING.decode(name), value) for name, value in _map(data)], None
 
 
 def _map(data: bytes) -> list[tuple[Raw, Raw]]:
