@@ -32,7 +32,7 @@ from tailrace.gateway.topics import Topics
 from tailrace.kafka.batch import Batch
 from tailrace.websocket.connection import LOST, Ended, close_frame
 from tailrace.websocket.guard import Guard
-from tailrace.websocket.outlet import Outlet
+from tailrace.websocket.outlet import ROOM_BYTES, Outlet
 
 SLOW_BYTES = 1000
 
@@ -61,6 +61,11 @@ class PlainConnection:
                     self.ending = self.ending or LOST
         raise Ended
 
+    async def room(self) -> None:
+        if self.ending is None and self.outlet.waiting_bytes > ROOM_BYTES:
+            with trio.CancelScope() as self._scope:
+                await self.outlet.room()
+
     def end(self, disconnect: Disconnect) -> None:
         if self.ending is None:
             self.ending, self.by_gateway = disconnect, True
@@ -73,6 +78,7 @@ class PlainConnection:
             async with trio.open_nursery() as self.nursery:
                 self.outlet = Outlet(trio.abc.Stream, self.socket, Guard(65536, 64), self.nursery)
                 try:
+                    self.outlet.post(client.welcome(self))
                     await client.talk(self)
                 finally:
                     self.outlet.dismiss()
