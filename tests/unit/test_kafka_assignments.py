@@ -247,6 +247,7 @@ class SilentBell:
     """Of a consumer that has none."""
 
     works = False
+    more = True  # it cannot tell
 
     def __init__(self, *_: Any) -> None: ...
 
