@@ -124,6 +124,25 @@ async def test_replay_bounds_what_may_be_asked_for(kafka: Broker, replay: bool |
         await _until_live(client, [3, 4, 5])
 
 
+async def test_a_browser_is_told_that_a_topic_is_not_replayed(kafka: Broker) -> None:
+    """It cannot read the answer to a handshake, and would come again and again."""
+    topic = kafka.topic()
+    async with running(kafka, topics={topic: Topic(replay=False)}) as gateway:
+        path = f"/topics/{topic}?from=earliest"
+        assert (await gateway.refused(path)).status == 403
+        async with gateway.stream(path, origin=f"http://{gateway.public}") as client:
+            await client.expect("closing", code=4501)
+            assert await client.closed() == (4501, "forbidden")
+
+
+async def test_a_snapshot_is_forbidden_like_any_replay(kafka: Broker) -> None:
+    """Of a topic that has none, too: what it is is not asked first."""
+    topic = kafka.topic()
+    async with running(kafka, topics={topic: Topic(replay=False)}) as gateway, gateway.client() as client:
+        await client.send(type="subscribe", id=1, topic=topic, from_="snapshot")
+        await client.expect("error", id=1, code="forbidden")
+
+
 async def _until_live(client: Client, offsets: list[int]) -> None:
     assert [record["offset"] for record in await client.records(len(offsets))] == offsets
     await client.expect("position", positions={"0": offsets[-1] + 1})

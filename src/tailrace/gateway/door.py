@@ -216,10 +216,7 @@ class Door:
         try:
             keys = self.gate.access.readable(principal, request.topic, request.keys)
         except CommandError as error:
-            refusal = refusal_for(error.code, error.message)
-            if error.code is ErrorCode.FORBIDDEN:
-                raise Unwelcome(refusal, disconnect.FORBIDDEN) from None
-            raise Refused(refusal) from None
+            raise turned_away(error) from None
         return msgspec.structs.replace(request, keys=keys)
 
     def _visit(
@@ -245,7 +242,7 @@ class Door:
         try:
             return await self._topics.start(request.topic, request.from_, format_of(request))
         except CommandError as error:
-            raise Refused(refusal_for(error.code, error.message)) from None
+            raise turned_away(error) from None
         except UnknownTopic as error:
             raise Refused(refusal_for(ErrorCode.UNKNOWN_TOPIC, f"there is no topic {error}")) from None
         except KafkaUnavailable as error:
@@ -285,6 +282,12 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     guard: Guard
     answer: bytes
     client: Guest
+
+
+def turned_away(error: CommandError) -> Refused | Unwelcome:
+    """What is wrong with a stream, as an answer; what is forbidden, a browser is told too."""
+    refusal = refusal_for(error.code, error.message)
+    return Unwelcome(refusal, disconnect.FORBIDDEN) if error.code is ErrorCode.FORBIDDEN else Refused(refusal)
 
 
 def dismissed(unwelcome: Unwelcome, head: Head, codec: Codec | None) -> Dismissed:

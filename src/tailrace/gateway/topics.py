@@ -14,7 +14,7 @@ import trio
 
 from tailrace._fanout import Tail
 from tailrace.config import Config
-from tailrace.core.begin import Beginning
+from tailrace.core.begin import Beginning, wants
 from tailrace.core.commands import From, Latest, Snapshot
 from tailrace.core.encode import Encoder
 from tailrace.core.exposure import Exposure
@@ -142,12 +142,13 @@ class Topics:
 
     async def _start(self, held: Held, from_: From, format: int) -> Start | None:
         """None when the topic has become another one meanwhile."""
-        if isinstance(from_, Snapshot) and not await self._is_compacted(held):
-            return None
+        if isinstance(from_, Snapshot):
+            wants(from_, self._replay(held))  # what is forbidden is, whether there could be a snapshot or not
+            if not await self._is_compacted(held):
+                return None
         tail = held.open.tail(format)
         seq, place = tail.end, tail.positions  # the ends are listed later: of nothing before is the newest wanted
-        exposed = self.exposure.find(held.open.name)
-        beginning = await self._beginnings.find(held.description, from_, exposed.replay if exposed else True)
+        beginning = await self._beginnings.find(held.description, from_, self._replay(held))
         if not self._is_current(held, tail) or beginning.topic_id != held.description.topic_id:
             return None
         if not isinstance(from_, Snapshot) or beginning.live:
@@ -164,6 +165,10 @@ class Topics:
             return start
         lease.release()
         return None
+
+    def _replay(self, held: Held) -> bool | float:
+        exposed = self.exposure.find(held.open.name)
+        return exposed.replay if exposed else True
 
     def _is_current(self, held: Held, tail: Tail) -> bool:
         """It has not been closed, recreated or given up while something was waited for."""
