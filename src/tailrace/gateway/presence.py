@@ -34,6 +34,7 @@ async def while_present(sock: trio.socket.SocketType, ask: Callable[[], Awaitabl
 
 async def _watch(sock: trio.socket.SocketType, waiting: trio.CancelScope) -> None:
     try:
+        await trio.lowlevel.wait_readable(sock)  # `recv` would ask first, for what is never there
         left = not await sock.recv(1, socket.MSG_PEEK)
     except OSError:
         left = True
