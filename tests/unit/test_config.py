@@ -12,6 +12,8 @@ from tailrace.config import Config, Topic
 from tailrace.configuration import ConfigError, Setting, brokers, load
 from tailrace.configuration.keys import SECTIONS, section_fields
 
+RULE = "[[rules]]\ntopics=['a']\nallow=[]\n"
+
 
 def faults(**sources: object) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
@@ -164,9 +166,15 @@ def test_set(assignment: str, key: str, value: object) -> None:
         ("[[rules]]\ntopics = ['a']", "rules[0].allow ({}:1): missing"),
         (
             "[[rules]]\ntopics=['a']\nalow=[]\nallow=[]",
-            "rules[0].alow ({}:1): unknown key, did you mean rules[0].allow?",
+            "rules[0].alow ({}:3): unknown key, did you mean rules[0].allow?",
         ),
-        ("[[rules]]\ntopics=['a']\nallow=['read']", 'rules[0].allow ({}:1): "read" is not one of publish, subscribe'),
+        ("[[rules]]\ntopics=['a']\nallow=['read']", 'rules[0].allow ({}:3): "read" is not one of publish, subscribe'),
+        (
+            f"{RULE}[rules.claims]\nallow=1\n[[ rules ]] # second\ntopics=['a']\nallow=[]\n[rules.x]\ny=1",
+            "rules[1].x ({}:9): unknown key",
+        ),
+        (f"{RULE}{RULE}[[rules]]\ntopics=['a']\nallow=1", "rules[2].allow ({}:9): expected array"),
+        ("rules = [\n{topics=['a'], allow=[], x=1}]", "rules[0].x ({}:1): unknown key"),
         ("[log]\nlevel = \n", "{}:2: not TOML: Invalid value"),
     ],
 )

@@ -60,11 +60,13 @@ def convert(written: object, key: Key) -> object:
 def _rules(setting: Setting, faults: list[str]) -> tuple[Rule, ...]:
     if not isinstance(setting.value, list):
         raise UnitError("expected a list of tables, written [[rules]]")
-    rules = [_rule(f"rules[{number}]", rule, setting.origin, faults) for number, rule in enumerate(setting.value)]
+    rules = [_rule(number, rule, setting, faults) for number, rule in enumerate(setting.value)]
     return tuple(rule for rule in rules if rule is not None)
 
 
-def _rule(name: str, written: object, origin: str, faults: list[str]) -> Rule | None:
+def _rule(number: int, written: object, setting: Setting, faults: list[str]) -> Rule | None:
+    name, place = f"rules[{number}]", (str(number),)
+    origin = setting.origin_of(place)
     if not isinstance(written, dict):
         faults.append(fault(name, origin, "expected a table"))
         return None
@@ -76,7 +78,7 @@ def _rule(name: str, written: object, origin: str, faults: list[str]) -> Rule | 
                 raise UnitError("unknown key" + closest(key, list(known), prefix=f"{name}."))
             values[key] = convert(value, Key((name, key), known[key].type))
         except UnitError as error:
-            faults.append(fault(f"{name}.{key}", origin, str(error)))
+            faults.append(fault(f"{name}.{key}", setting.origin_of((*place, key)), str(error)))
     missing = [key for key, field in known.items() if field.required and key not in written]
     faults += [fault(f"{name}.{key}", origin, "missing") for key in missing]
     return Rule(**values) if len(faults) == found else None

@@ -13,11 +13,18 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """`value` is what TOML makes of the text; `origin` is "gateway.toml:3", an environment variable or a flag."""
+    """`value` is what TOML makes of the text; `origin` is "gateway.toml:3", an environment variable or a flag;
+    `inside`: the origins of what is below it, where it is a list of tables in a file."""
 
     path: Path
     value: object
     origin: str
+    inside: dict[Path, str] = {}
+
+    def origin_of(self, below: Path) -> str:
+        """Where that was set, or as near to it as is known."""
+        known = (self.inside.get(below[:length]) for length in range(len(below), 0, -1))
+        return next((origin for origin in known if origin is not None), self.origin)
 
     def fault(self, what: str) -> str:
         """One line: the key, where it was set, and what is wrong."""

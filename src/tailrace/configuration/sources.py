@@ -36,7 +36,12 @@ def from_file(name: str, faults: list[str]) -> list[Setting]:
         faults.append(_syntax_fault(name, str(error)))
     else:
         lines = line_numbers(text)
-        return [Setting(path, value, _place(name, path, lines)) for path, value in leaves(document)]
+        return [
+            Setting(
+                path, value, _place(name, path, lines), _inside(name, path, lines) if isinstance(value, list) else {}
+            )
+            for path, value in leaves(document)
+        ]
     return []
 
 
@@ -107,6 +112,11 @@ def _place(name: str, path: Path, lines: dict[Path, int]) -> str:
         if path[:length] in lines:
             return f"{name}:{lines[path[:length]]}"
     return name
+
+
+def _inside(name: str, path: Path, lines: dict[Path, int]) -> dict[Path, str]:
+    depth = len(path)
+    return {key[depth:]: f"{name}:{line}" for key, line in lines.items() if key[:depth] == path and len(key) > depth}
 
 
 def _syntax_fault(name: str, message: str) -> str:
