@@ -29,6 +29,7 @@ class World:
         self._patch.setattr(topic, "PUMP_BYTES", budget)
         self._patch.setattr(outlet, "FLUSH_BYTES", budget)
         self._patch.setattr(pace, "SCANNED_BLOCKS_PER_SECOND", SCANNED_PER_SECOND)
+        self._patch.setattr(pace, "SCANNED_BURST_SECONDS", 1.0)
         self._logging = structlog.testing.capture_logs()
         self._logged = self._logging.__enter__()
         self.loop = Stepped()

@@ -14,11 +14,12 @@ COMMANDS_BURST_SECONDS: Final = 12.0  # 1,200 at 100 a second: 1,024 subscribes 
 INCOMING_BURST_SECONDS: Final = 2.0
 CATCHUP_BURST_SECONDS: Final = 0.25  # of `catchup.bytes_per_second`
 LASTING_SECONDS: Final = 10.0
-# Two million records: more than the readers bring of a log in a second, so that only what is cached, and what many
+# A million records: five times what the readers bring of a log in a second, so that only what is cached, and what many
 # subscriptions look through, is slowed down. The burst has a thousand of them resume two blocks back without a wait.
-SCANNED_BLOCKS_PER_SECOND: Final = 2000
-SCANNED_BURST_SECONDS: Final = 1.0
-# All who wait go on together then: the loop woken for each cost more than twice as much as the blocks themselves.
+SCANNED_BLOCKS_PER_SECOND: Final = 1000
+SCANNED_BURST_SECONDS: Final = 2.0
+# All who wait go on together then, and who is at it stays at it for so long: the loop woken for each block cost more
+# than twice as much as the blocks themselves.
 SCAN_TICK_SECONDS: Final = 0.01
 
 
@@ -75,7 +76,9 @@ class ScanPace:
     def take(self, records: int, delivered: int, now: float) -> float:
         """One has looked through a block of so many and was sent so many: seconds until it may have the next."""
         wait = self._bucket.take(max(0.0, 1 - delivered / records) if records else 1, now)
-        return wait and math.ceil((now + wait) / SCAN_TICK_SECONDS) * SCAN_TICK_SECONDS - now
+        if wait < SCAN_TICK_SECONDS:
+            return 0.0
+        return math.ceil((now + wait) / SCAN_TICK_SECONDS) * SCAN_TICK_SECONDS - now
 
 
 class IncomingRates(Struct, frozen=True):
