@@ -152,7 +152,7 @@ cdef size_t serve_stretch(Cursor* cursor, size_t limit) noexcept nogil:
         offered = block.end[stop - 1] - frame_begin(block, start)
         stop = offer_frames(cursor, block.data, block.end, start, stop)
     else:
-        hole = gather_stretch(cursor, start, &stop, limit)
+        hole = gather_stretch(cursor, start, &stop, min(limit, <size_t>TURN))
         offered = scratch.used
         if scratch.count:
             k = offer_frames(cursor, scratch.data, scratch.end, 0, scratch.count)
@@ -305,8 +305,9 @@ cdef bint tail_pump(Tail_* tail, int64_t budget) noexcept nogil:
 
 
 cdef int wire_flush(Wire* wire, int64_t budget) noexcept nogil:
-    """What waits, then the cursors that are behind, in turns of TURN bytes."""
+    """What waits, then the cursors that are behind, in turns of TURN bytes; one that is alone need not take turns."""
     cdef Cursor* cursor
+    cdef size_t turn
     if wire.error:
         return R_BROKEN
     if not rest_send(wire):
@@ -317,12 +318,15 @@ cdef int wire_flush(Wire* wire, int64_t budget) noexcept nogil:
         cursor = <Cursor*>wire.behind.after.item
         link_remove(&cursor.in_wire)
         link_append(&wire.behind, &cursor.in_wire)
+        turn = TURN
+        if wire.direct and wire.behind.after == wire.behind.before and budget > TURN:
+            turn = budget
         if cursor.state == S_READING:
-            budget -= serve_stretch(cursor, TURN)
+            budget -= serve_stretch(cursor, turn)
         elif must_walk(cursor):
             budget -= serve_walk(cursor, TURN)
         else:
-            budget -= serve_blocks(cursor, TURN)
+            budget -= serve_blocks(cursor, turn)
         if wire.error:
             return R_BROKEN
         if cursor.state == S_BEHIND and cursor.seq >= cursor.tail.end:

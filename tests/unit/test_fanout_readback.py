@@ -3,6 +3,8 @@
 By example; the meeting of all of it, at random, is test_catchup_model's.
 """
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -26,6 +28,7 @@ from tailrace._fanout import (
     READING,
     RESTING,
     VALUE,
+    Line,
     Stretch,
     Subscription,
     Tail,
@@ -89,6 +92,37 @@ def test_only_the_keys_wanted_are_sent_and_the_rest_is_passed(connect):
     subscription.feed(stretch)
     client.line.flush(LOTS)
     assert (texts(client.read()), subscription.positions) == ([b"0", b"3"], {0: 1000})
+
+
+def sends(subscriptions: int, records: int) -> list[int]:
+    """The size of each send() when so many subscriptions of one connection are fed as many records of 1 KiB each."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        far.setblocking(False)
+        line, tail = Line(near.fileno(), True, None), Tail(VALUE, [records])
+        kept = [Subscription(line, tail, id, floor={0: 0}, away=True) for id in range(subscriptions)]
+        stretch = Stretch(VALUE, 0, 0)
+        for offset in range(records):
+            stretch.append(1, b"x" * 1020, offset, None)
+        stretch.seal(records)
+        for subscription in kept:
+            subscription.feed(stretch)
+        while line.flush(128 * 1024) == MORE:
+            pass
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(len(far.recv(1 << 20)))
+        return found
+
+
+def test_one_that_is_alone_is_sent_as_much_at_once_as_a_step_may():
+    assert sends(1, 100) == [100 * 1024]
+
+
+def test_several_take_turns():
+    assert sends(2, 100) == [65 * 1024, 65 * 1024, 35 * 1024, 35 * 1024]
 
 
 def test_an_empty_stretch_only_moves_the_place(connect):
