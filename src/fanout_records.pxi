@@ -147,6 +147,15 @@ cdef bint has_headers(object record, object mend) except -1:
         return True
 
 
+def first_event(list messages not None):
+    """Where the first error event among them is; how many they are when there is none."""
+    cdef Py_ssize_t at
+    for at in range(PyList_GET_SIZE(messages)):
+        if (<object>PyList_GET_ITEM(messages, at)).error() is not None:
+            return at
+    return PyList_GET_SIZE(messages)
+
+
 def sole_topic(list messages not None):
     """The topic that all of these are records of; None when they are of several, or an error event is among them, or there are none."""
     cdef object topic = None, message, its

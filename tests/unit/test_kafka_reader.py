@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from confluent_kafka import KafkaError, TopicPartition
 from tests.plain_log import ENCODER
 from tests.plain_record import PlainRecord
 
-from tailrace._fanout import VALUE
+from tailrace._fanout import VALUE, first_event
+from tailrace.core.cutting import Block, Cutter
 from tailrace.core.lane import Partition, Plan
 from tailrace.kafka import settings
 from tailrace.kafka.reader import Reader
@@ -223,3 +225,34 @@ def test_how_much_is_fetched_is_not_the_users_to_set() -> None:
     assert "max.partition.fetch.bytes" not in built
     assert built["security.protocol"] == "ssl"
     assert built["isolation.level"] == "read_committed"
+
+
+async def test_it_pauses_by_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every half a millisecond of the thread's CPU, not after each piece; the clock here is one of pieces."""
+    worked, pauses, sleep, take = [0.0], list[float](), time.sleep, Cutter.take
+
+    def taken(cutter: Cutter, records: deque[Any], at_most: int) -> Block | None:
+        worked[0] += 0.25
+        return take(cutter, records, at_most)
+
+    def paused(seconds: float) -> None:
+        pauses.append(worked[0]) if seconds < 0.001 else sleep(seconds)
+
+    monkeypatch.setattr("tailrace.kafka.reader.WORK_SECONDS", 1.0)
+    monkeypatch.setattr(Cutter, "take", taken)
+    monkeypatch.setattr(
+        "tailrace.kafka.reader.time",
+        SimpleNamespace(sleep=paused, thread_time=lambda: worked[0], monotonic=time.monotonic),
+    )
+    async with reading() as (reader, heard):
+        reader.read(run(until=4_096))
+        await heard.until(lambda: len(heard.blocks) == 4)
+    assert pauses
+    assert pauses == [float(number) for number in range(1, len(pauses) + 1)]
+    assert len(pauses) == int(worked[0])
+
+
+def test_the_first_event_among_records() -> None:
+    records = [PlainMessage("orders", offset) for offset in range(3)]
+    end = PlainMessage("orders", 3, KafkaError(KafkaError._PARTITION_EOF))
+    assert [first_event(each) for each in ([], records, [*records, end, *records, end], [end])] == [0, 3, 3, 0]

@@ -64,7 +64,9 @@ class Cutter:
         complete."""
         piece = list(islice(records, at_most))
         taken, next = self._take(piece)
-        for _ in range(taken):
+        if taken == len(records):
+            records.clear()
+        for _ in range(min(taken, len(records))):
             records.popleft()
         return None if next is None else self.close(next)
 
