@@ -6,8 +6,9 @@ an offset that is gone is told once and stops its partition, a recreated topic i
 word, and batches of a former assignment are still under way.
 """
 
+import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import outcome
@@ -134,12 +135,19 @@ def _bound(partition: Partition, listing: Listing) -> int:
 class _Request:
     """Somebody who waits for a block."""
 
-    def __init__(self, source: Source, partition: int, offset: int, format: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        partition: int,
+        offset: int,
+        format: int,
+        told: Callable[[outcome.Outcome[Stretch]], object],
+    ) -> None:
         self.source = source
         self.partition = partition
         self.offset = offset
         self.format = format
-        self.task = trio.lowlevel.current_task()
+        self.told = told
 
 
 class PlainBlocks:
@@ -161,29 +169,46 @@ class PlainBlocks:
         await trio.lowlevel.checkpoint()
         if (stretch := self.found(source, partition, offset, format)) is not None:
             return stretch
-        if not patient and not self._troubled.isdisjoint(self._log.partitions[partition : partition + 1]):
-            raise KafkaUnavailable("no leader")
-        request = _Request(source, partition, offset, format)
-        self.waiting.append(request)
+        told = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        request = self.ask(source, partition, offset, format, told, patient)
 
         def cancelled(_: object) -> trio.lowlevel.Abort:
-            self.waiting.remove(request)
+            self.withdraw(request)
             return trio.lowlevel.Abort.SUCCEEDED
 
         answer: Stretch = await trio.lowlevel.wait_task_rescheduled(cancelled)
         return answer
+
+    def ask(
+        self,
+        source: Source,
+        partition: int,
+        offset: int,
+        format: int,
+        told: Callable[[outcome.Outcome[Stretch]], object],
+        patient: bool = False,
+    ) -> _Request:
+        if not patient and not self._troubled.isdisjoint(self._log.partitions[partition : partition + 1]):
+            raise KafkaUnavailable("no leader")
+        request = _Request(source, partition, offset, format, told)
+        self.waiting.append(request)
+        return request
+
+    def withdraw(self, request: _Request) -> None:
+        if request in self.waiting:
+            self.waiting.remove(request)
 
     def forget(self, name: str) -> None:
         while self.cached:
             self.revoke(0)
         waiting, self.waiting = self.waiting, []
         for request in waiting:
-            trio.lowlevel.reschedule(request.task, outcome.Error(UnknownTopic(name)))
+            request.told(outcome.Error(UnknownTopic(name)))
 
     def serve(self, i: int, most: int) -> None:
         """Answer a request with what the log has now, in a block of so many records at most."""
         request = self.waiting.pop(i % len(self.waiting))
-        trio.lowlevel.reschedule(request.task, outcome.capture(self._read, request, most))
+        request.told(outcome.capture(self._read, request, most))
 
     def revoke(self, i: int) -> None:
         """Evict a block, whoever reads it."""

@@ -117,6 +117,13 @@ QUICK = [
         "        if False:\n",
     ),
     Fault(
+        "a block that follows is sent from its beginning",
+        CHASE,
+        "                self._feed(stretch, request.offset)\n",
+        "                self._reading.cursor.move(stretch.partition, stretch.start)\n"
+        "                self._feed(stretch, stretch.start)\n",
+    ),
+    Fault(
         "a new log begins where the old one was left",
         TENDING,
         "        self._rebase(held, after, beginnings, lambda",

@@ -399,3 +399,95 @@ def test_what_all_readers_have_under_way_fits_into_half_the_cache() -> None:
     windows = {size: blocks_module._window(Catchup(cache_bytes=size)) for size in (1, 4 * 2**20, 8 * 2**20, 64 * 2**20)}
     assert windows == {1: 1, 4 * 2**20: 2, 8 * 2**20: 4, 64 * 2**20: 4}
     assert blocks_module._window(Catchup(bytes_per_second=1)) == 1
+
+
+# ------------------------------------------------------------------------------------ asked for without a task
+
+
+async def told_of(answers: list[Any], count: int = 1) -> None:
+    while len(answers) < count:  # noqa: ASYNC110  the clock jumps
+        await trio.sleep(BLOCK_SECONDS)
+
+
+async def test_who_asks_is_told_when_the_block_comes(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        answers: list[Any] = []
+        blocks.ask(ORDERS, 0, 5, VALUE, answers.append)
+        assert (answers, blocks.statistics().waiting, blocks.statistics().misses) == ([], 1, 1)
+        await told_of(answers)
+        block = answers[0].unwrap()
+        assert (block.start, blocks.statistics().waiting) == (0, 0)
+        assert blocks.found(ORDERS, 0, 5, VALUE) is block
+        await trio.sleep(2 * ANSWER_SECONDS)
+        assert len(answers) == 1
+
+
+async def test_who_is_told_may_ask_for_the_next(autojump_clock: MockClock) -> None:
+    async with running() as blocks:
+        ends: list[int] = []
+
+        def told(answer: Any) -> None:
+            ends.append(answer.unwrap().next)
+            blocks.ask(ORDERS, 0, ends[-1], VALUE, told) if ends[-1] < 10_000 else None
+
+        blocks.ask(ORDERS, 0, 0, VALUE, told)
+        await told_of(ends, 10)
+        assert ends == [*range(1_024, 10_000, 1_024), 10_000]
+
+
+async def test_who_has_withdrawn_is_not_told_nor_wanted(autojump_clock: MockClock, readers: list[TaskReader]) -> None:
+    async with running() as blocks:
+        answers: list[Any] = []
+        requests = [blocks.ask(ORDERS, 0, offset, VALUE, answers.append) for offset in range(0, 10_000, 1_024)]
+        for request in requests[1:]:
+            blocks.withdraw(request)
+            blocks.withdraw(request)
+        await trio.sleep(1)
+        assert (len(answers), blocks.statistics().waiting) == (1, 0)
+        assert sum(len(reader.blocks) for reader in readers) <= 2
+        blocks.withdraw(requests[0])
+
+
+async def test_who_is_withdrawn_by_another_that_is_told_is_not_told(autojump_clock: MockClock) -> None:
+    """Of two that wait for the same block: being told, one closes the other."""
+    async with running() as blocks:
+        answers: list[int] = []
+
+        def told(number: int) -> Callable[[object], None]:
+            def tell(_: object) -> None:
+                answers.append(number)
+                blocks.withdraw(requests[1 - number])
+
+            return tell
+
+        requests = [blocks.ask(ORDERS, 0, 5, VALUE, told(number)) for number in range(2)]
+        await trio.sleep(1)
+        assert len(answers) == 1
+
+
+async def test_who_asks_in_vain_is_told_as_soon_as_it_is_known(autojump_clock: MockClock, log: PlainLog) -> None:
+    failing(log)
+    async with running(Catchup(readers=1)) as blocks:
+        begun, answers = trio.current_time(), list[Any]()
+        blocks.ask(ORDERS, 0, 0, VALUE, answers.append)
+        await told_of(answers)
+        assert trio.current_time() - begun < ANSWER_SECONDS
+        with pytest.raises(KafkaUnavailable, match="nobody is there"):
+            answers[0].unwrap()
+        with pytest.raises(KafkaUnavailable, match="nobody is there"):
+            blocks.ask(ORDERS, 0, 0, VALUE, answers.append)
+        assert blocks.statistics().waiting == 0
+
+
+async def test_each_waits_its_own_time(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One task looks after all of them."""
+    monkeypatch.setattr(TaskReader, "step", lambda self: None)
+    async with running() as blocks:
+        begun, told = trio.current_time(), list[float]()
+        for pause in (0, 3, 4):
+            await trio.sleep(pause)
+            blocks.ask(ORDERS, 0, 0, VALUE, lambda _: told.append(trio.current_time() - begun))
+        await trio.sleep(2 * ANSWER_SECONDS)
+        blocks.ask(ORDERS, 0, 0, VALUE, lambda _: told.append(trio.current_time() - begun))
+        await trio.sleep(2 * ANSWER_SECONDS)
+        assert [round(each, 6) for each in told] == [10, 13, 17, 37]

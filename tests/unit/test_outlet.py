@@ -10,16 +10,18 @@ from tests.gateway import masked
 from tests.plain_door import tcp_pair
 from trio.testing import wait_all_tasks_blocked
 
-from tailrace._fanout import JSON, Subscription, Tail
+from tailrace._fanout import JSON, VALUE, Stretch, Subscription, Tail
 from tailrace.core.frame import TEXT, frame
 from tailrace.websocket.guard import Guard, Violation
 from tailrace.websocket.outlet import (
+    AT_ONCE_STEPS,
     FLUSH_BYTES,
     NO_STATUS,
     PIECE_BYTES,
     ROOM_BYTES,
     Outlet,
 )
+from tailrace.websocket.turns import WRITERS, turns
 
 PING = b"\x89\x80\0\0\0\0"  # a client's
 
@@ -343,3 +345,87 @@ async def test_a_reset_is_heard_at_once() -> None:
         wired.near.close()
         with pytest.raises(ConnectionResetError):
             await wired.read(1_000_000)
+
+
+# ----------------------------------------------------------------------------------------------- without a task
+
+
+def read_back(wired: Wired, records: int, size: int = 1000) -> tuple[Subscription, bytes]:
+    """A subscription that is fed a block, and what its client is to get."""
+    stretch = Stretch(VALUE, 0, 0)
+    for offset in range(records):
+        stretch.append(TEXT, b"%0*d" % (size, offset), offset, None)
+    stretch.seal(records)
+    subscription = Subscription(wired.outlet.line, Tail(VALUE, [records]), 1, None, None, {0: 0}, None, True)
+    assert subscription.feed(stretch)
+    return subscription, b"".join(frame(TEXT, b"%0*d" % (size, offset)) for offset in range(records))
+
+
+async def test_what_the_kernel_takes_at_once_costs_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wire() as wired:
+        monkeypatch.setattr(Outlet, "start_soon", lambda *_: pytest.fail("a task"))
+        told: list[Subscription] = []
+        wired.outlet.on_dropped = told.extend
+        subscription, sent = read_back(wired, 100)
+        wired.outlet.write()
+        assert told == [subscription]
+        assert wired.outlet.line.idle
+        assert await wired.read(len(sent)) == sent
+
+
+async def test_what_it_does_not_take_is_the_writers() -> None:
+    async with wire(room=4608) as wired:
+        _, sent = read_back(wired, 100)
+        wired.outlet.write()
+        assert not wired.outlet.line.idle
+        assert await wired.read(len(sent)) == sent
+
+
+async def test_a_round_without_a_turn_leaves_it_to_the_writer() -> None:
+    """However many ask for it, no more is sent in one round of the loop."""
+    async with wire() as wired:
+        while turns().take_nowait():
+            pass
+        _, sent = read_back(wired, 10)
+        wired.outlet.write()
+        assert wired.outlet.line.sent_bytes == 0
+        assert await wired.read(len(sent)) == sent
+
+
+async def test_one_connection_has_few_turns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailrace.websocket.outlet.FLUSH_BYTES", 1)
+    async with wire(room=1 << 20) as wired:
+        _, sent = read_back(wired, 10, size=2 * 65536)
+        wired.outlet.write()
+        assert 0 < wired.outlet.line.sent_bytes < len(sent)
+        assert sum(iter(turns().take_nowait, False)) == WRITERS - AT_ONCE_STEPS
+        assert await wired.read(len(sent)) == sent
+
+
+async def test_who_goes_on_while_it_is_told_is_written_too() -> None:
+    """What follows the block that was sent is fed from within."""
+    async with wire() as wired:
+        subscription, sent = read_back(wired, 10)
+
+        def go_on(_: list[Subscription]) -> None:
+            if subscription.positions[0] == 10:
+                following = Stretch(VALUE, 0, 10)
+                following.append(TEXT, b"x", 10, None)
+                following.seal(11)
+                subscription.feed(following)
+                wired.outlet.write()
+
+        wired.outlet.on_dropped = go_on
+        wired.outlet.write()
+        sent += frame(TEXT, b"x")
+        assert await wired.read(len(sent)) == sent
+        await wait_all_tasks_blocked()
+        assert wired.outlet.line.idle
+
+
+async def test_a_dismissed_one_writes_nothing() -> None:
+    async with wire() as wired:
+        read_back(wired, 10)
+        wired.outlet.dismiss()
+        wired.outlet.write()
+        assert wired.outlet.line.sent_bytes == 0

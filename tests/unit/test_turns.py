@@ -68,3 +68,11 @@ async def test_who_leaves_the_line_costs_nobody_a_turn() -> None:
             nursery.start_soon(take, number)
     await wait_all_tasks_blocked()
     assert [number for number in sorted(taken) if number > 0] == list(range(1, 3 * WRITERS))
+
+
+async def test_who_does_not_wait_has_what_is_left_of_the_round() -> None:
+    for _ in range(WRITERS):
+        assert turns().take_nowait()
+    assert not turns().take_nowait()
+    await wait_all_tasks_blocked()
+    assert turns().take_nowait()

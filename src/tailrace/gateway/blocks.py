@@ -4,11 +4,13 @@ A request for an offset gets the block that holds it: from the cache, or when a 
 which order is decided by `core.elevator`, what is kept by `core.block_cache`; here are the requests, and what becomes
 of them when the `readers` tell.
 
-Rules: everything here runs in the loop, and nothing in it waits for Kafka but the requests themselves; whoever is
-cancelled is no longer wanted; a block that is evicted while it is read is revoked, and its readers ask again.
+Rules: everything here runs in the loop, and nothing in it waits for Kafka but the requests themselves (`get` for a
+task, `ask` for who is told without one); whoever is cancelled or withdrawn is no longer wanted; a block that is evicted
+while it is read is revoked, and its readers ask again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -75,20 +77,25 @@ class BlocksStatistics(msgspec.Struct, frozen=True):
     readers: tuple[str, ...]
 
 
-class _Request:
-    """Somebody who waits for a block."""
+class Request:
+    """Somebody who waits for a block, and since when. `told`: of it, or of why there is none."""
 
-    __slots__ = ("format", "offset", "task")
+    __slots__ = ("asked_at", "format", "offset", "patient", "place", "told")
 
-    def __init__(self, format: int, offset: int) -> None:
+    def __init__(
+        self,
+        place: Partition,
+        format: int,
+        offset: int,
+        patient: bool,
+        told: Callable[[outcome.Outcome[Stretch]], object],
+    ) -> None:
+        self.place = place
         self.format = format
         self.offset = offset
-        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-
-    def answer(self, answer: outcome.Outcome[Stretch]) -> None:
-        task, self.task = self.task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task, answer)
+        self.patient = patient
+        self.told = told
+        self.asked_at = trio.current_time()
 
 
 class Blocks:
@@ -103,20 +110,26 @@ class Blocks:
     ) -> None:
         """`on_error`, `on_statistics`: as of `kafka.reader.Reader`, called in the readers' threads."""
         self._cache: BlockCache[tuple[Partition, int], Stretch] = BlockCache(catchup.cache_bytes)
-        self._elevator: Elevator[_Request] = Elevator(catchup.readers, _window(catchup), self._covered)
+        self._elevator: Elevator[Request] = Elevator(catchup.readers, _window(catchup), self._covered)
         self._readers = Readers(kafka, catchup.readers, catchup.bytes_per_second, self, on_error, on_statistics)
         self._sources: dict[tuple[str, int], Source] = {}
         self._troubles: dict[Partition, str] = {}  # of partitions whose last answer was none
         self._failed_at: dict[Partition, float] = {}  # of the same
-        self._impatient: dict[Partition, list[_Request]] = {}
+        self._waiting: dict[Request, None] = {}  # the one that was asked, or looked at, the longest ago first
+        self._impatient: dict[Partition, dict[Request, None]] = {}
+        self._watching = False
         self._nursery: trio.Nursery | None = None
         self._heard_at = -ANSWER_SECONDS
-        self._waiting = self._hits = self._misses = 0
+        self._hits = self._misses = 0
 
     async def run(self) -> None:
         """The readers, until cancelled; returns when their threads have ended."""
-        async with trio.open_nursery() as self._nursery:
-            await self._readers.run()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._watch()
+                await self._readers.run()
+        finally:
+            self._nursery = None
 
     def found(self, source: Source, partition: int, offset: int, format: int) -> Stretch | None:
         """The block that `get` would give, when it is there already."""
@@ -135,23 +148,60 @@ class Blocks:
         partition for 5 s, or the topic is forgotten; KafkaUnavailable when Kafka does not answer for 10 s; with
         `patient` false as soon as it is known not to.
         """
-        place = Partition(source.name, source.generation, partition)
         block = self.found(source, partition, offset, format)
         if block is not None:
             await trio.lowlevel.checkpoint()
-            return self._kept(place, offset, block)
+        else:
+            told = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+            request = self.ask(source, partition, offset, format, told, patient)
+
+            def cancelled(_: object) -> trio.lowlevel.Abort:
+                self.withdraw(request)
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            block = await trio.lowlevel.wait_task_rescheduled(cancelled)
+        return self._kept(Partition(source.name, source.generation, partition), offset, block)
+
+    def ask(
+        self,
+        source: Source,
+        partition: int,
+        offset: int,
+        format: int,
+        told: Callable[[outcome.Outcome[Stretch]], object],
+        patient: bool = False,
+    ) -> Request:
+        """For a block that is not there: `told` is called with what `get` would return or raise, later and in the
+        loop, and must raise nothing. Raises KafkaUnavailable when that is known already."""
+        place = Partition(source.name, source.generation, partition)
+        if not patient and self._failed_just_now(place):
+            raise KafkaUnavailable(self._troubles[place])
         self._misses += 1
         self._sources.setdefault((source.name, source.generation), source)
-        while True:
-            asked_at = trio.current_time()
-            with trio.move_on_after(ANSWER_SECONDS):
-                return self._kept(place, offset, await self._answer(place, offset, format, patient))
-            self._give_up(place, asked_at)
+        request = Request(place, format, offset, patient, told)
+        self._waiting[request] = None
+        if not patient:
+            self._impatient.setdefault(place, {})[request] = None
+        self._elevator.want(place, format, offset, request)
+        self._readers.look_again()
+        if not self._watching:
+            self._watch()
+        return request
+
+    def _failed_just_now(self, place: Partition) -> bool:
+        failed_at = self._failed_at.get(place)
+        return failed_at is not None and trio.current_time() - failed_at < BELIEVED_SECONDS
+
+    def withdraw(self, request: Request) -> None:
+        """It is not waited for any more, and not told; nothing when it was told before."""
+        if self._settle(request):
+            self._elevator.unwant(request.place, request.format, request.offset, request)
+            self._readers.look_again()
 
     def forget(self, name: str) -> None:
         """The topic was created anew, or closed: its blocks go, and whoever waits for one gets UnknownTopic."""
         _wake(self._cache.drop(lambda series: series[0].topic == name))
-        _refuse(self._elevator.forget(name), lambda: UnknownTopic(f"{name} was closed"))
+        self._refuse(self._elevator.forget(name), lambda: UnknownTopic(f"{name} was closed"))
         for key in [each for each in self._sources if each[0] == name]:
             del self._sources[key]
         for place in [each for each in self._troubles if each.topic == name]:
@@ -170,46 +220,58 @@ class Blocks:
             misses=self._misses,
             read_bytes=self._readers.read_bytes,
             read_records=self._readers.read_records,
-            waiting=self._waiting,
+            waiting=len(self._waiting),
             readers=tuple(f"{place.topic}/{place.number}" if place else "" for place in self._readers.places),
         )
 
     # -------------------------------------------------------------------------------------------------- one request
 
-    async def _answer(self, place: Partition, offset: int, format: int, patient: bool) -> Stretch:
-        if not patient and trio.current_time() - self._failed_at.get(place, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
-            raise KafkaUnavailable(self._troubles[place])
-        request = _Request(format, offset)
+    def _answer(self, request: Request, answer: outcome.Outcome[Stretch]) -> None:
+        if self._settle(request):
+            request.told(answer)
 
-        def cancelled(_: object) -> trio.lowlevel.Abort:
-            request.task = None
-            self._elevator.unwant(place, format, offset, request)
-            self._readers.look_again()
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _refuse(self, requests: Iterable[Request], why: Callable[[], Exception]) -> None:
+        for request in requests:
+            self._answer(request, outcome.Error(why()))
 
-        self._elevator.want(place, format, offset, request)
-        self._readers.look_again()
-        self._waiting += 1
-        if not patient:
-            self._impatient.setdefault(place, []).append(request)
-        try:
-            block: Stretch = await trio.lowlevel.wait_task_rescheduled(cancelled)
-        finally:
-            self._waiting -= 1
-            if not patient:
-                self._calm(place, request)
-        return block
+    def _settle(self, request: Request) -> bool:
+        """Nobody waits for it any more. False: that is known."""
+        if request not in self._waiting:
+            return False
+        del self._waiting[request]
+        if not request.patient:
+            impatient = self._impatient[request.place]
+            del impatient[request]
+            if not impatient:
+                del self._impatient[request.place]
+        return True
 
-    def _calm(self, place: Partition, request: _Request) -> None:
-        waiting = self._impatient[place]
-        waiting.remove(request)
-        if not waiting:
-            del self._impatient[place]
+    def _watch(self) -> None:
+        """Over those who wait: one task for all, while there are any."""
+        if self._waiting and self._nursery is not None:
+            self._watching = True
+            self._nursery.start_soon(self._look_at_the_oldest)
 
-    def _give_up(self, place: Partition, asked_at: float) -> None:
-        """Raises, unless it only has to wait for its turn."""
-        if place in self._troubles or (self._heard_at < asked_at and not self._readers.held_back):
-            raise KafkaUnavailable(self._troubles.get(place, "no broker answers"))
+    async def _look_at_the_oldest(self) -> None:
+        while self._waiting:
+            oldest = next(iter(self._waiting))
+            if oldest.asked_at + ANSWER_SECONDS > trio.current_time():
+                await trio.sleep_until(oldest.asked_at + ANSWER_SECONDS)
+            elif self._is_hopeless(oldest):
+                why = self._troubles.get(oldest.place, "no broker answers")
+                self._elevator.unwant(oldest.place, oldest.format, oldest.offset, oldest)
+                self._answer(oldest, outcome.Error(KafkaUnavailable(why)))
+            else:
+                del self._waiting[oldest]
+                oldest.asked_at = trio.current_time()
+                self._waiting[oldest] = None
+        self._watching = False
+
+    def _is_hopeless(self, request: Request) -> bool:
+        """It has waited for long, and not only for its turn."""
+        if request.place in self._troubles:
+            return True
+        return self._heard_at < request.asked_at and not self._readers.held_back
 
     # ------------------------------------------------------------------------------------------------- what came back
 
@@ -240,19 +302,19 @@ class Blocks:
         for format, stretch in block.stretches.items():
             _wake(self._cache.add((place, format), stretch))
             for request in served.get(format, ()):
-                request.answer(outcome.Value(stretch))
+                self._answer(request, outcome.Value(stretch))
 
     def _concluded(self, place: Partition, reader: int, event: Event) -> None:
         if isinstance(event, Ended):
             self._heard(place)
             for format, requests in self._elevator.ended(place, reader, event.end).items():
                 for request in requests:
-                    request.answer(outcome.Value(_nothing(format, place.number, event.end)))
+                    self._answer(request, outcome.Value(_nothing(format, place.number, event.end)))
         elif isinstance(event, Outside):
             self._heard(place)
             below, beyond = self._elevator.outside(place, reader, event.offset, event.beginning, event.end)
-            _refuse(below, lambda: Gone(event.beginning))
-            _refuse(beyond, lambda: Beyond(event.end))
+            self._refuse(below, lambda: Gone(event.beginning))
+            self._refuse(beyond, lambda: Beyond(event.end))
         elif isinstance(event, Failed):
             self._failed(place, reader, event)
         elif isinstance(event, Idle):
@@ -264,10 +326,10 @@ class Blocks:
         self._troubles[place] = event.reason
         self._failed_at[place] = trio.current_time()
         gone = self._elevator.failed(place, reader, event.unknown)
-        _refuse(gone, lambda: UnknownTopic(event.reason))
-        for request in self._impatient.get(place, ()):
+        self._refuse(gone, lambda: UnknownTopic(event.reason))
+        for request in list(self._impatient.get(place, ())):
             self._elevator.unwant(place, request.format, request.offset, request)
-            request.answer(outcome.Error(KafkaUnavailable(event.reason)))
+            self._answer(request, outcome.Error(KafkaUnavailable(event.reason)))
 
     def _heard(self, place: Partition) -> None:
         self._heard_at = trio.current_time()
@@ -311,11 +373,6 @@ def _window(catchup: Catchup) -> int:
     if catchup.bytes_per_second:
         return 1
     return max(1, min(WINDOW_BLOCKS, catchup.cache_bytes // (2 * catchup.readers * CAP_BYTES)))
-
-
-def _refuse(requests: list[_Request], why: Callable[[], Exception]) -> None:
-    for request in requests:
-        request.answer(outcome.Error(why()))
 
 
 def _nothing(format: int, partition: int, offset: int) -> Stretch:

@@ -5,18 +5,22 @@ stalled one holds no memory; partitions are read in turns, the one with the most
 holds up neither the others nor the step into the tail (`apart`). Who begins with a snapshot reads its chunks in the
 same way, up to its ends, before anything else. Who wants some keys only may look through so much that it does not want
 in a second, all of a connection together (`core.pace`), or one that asks for a rare key a thousand times takes a core.
+
+What has to be decided is decided by a task. Between two decisions it sleeps: the blocks that follow are sent by whoever
+brings them, as far as the kernel takes them.
 """
 
 from typing import TYPE_CHECKING
 
 import trio
+from outcome import Outcome, Value
 
 from tailrace._fanout import FALLEN, Stretch, Subscription, Tail
 from tailrace.core.begin import Verdict
 from tailrace.core.pace import ScanPace
 from tailrace.errors import KafkaUnavailable, UnknownTopic
 from tailrace.gateway.apart import AGAIN_SECONDS
-from tailrace.gateway.blocks import Beyond, Gone
+from tailrace.gateway.blocks import Beyond, Gone, Request
 from tailrace.gateway.owner import Owner
 
 if TYPE_CHECKING:
@@ -32,10 +36,12 @@ class Chase:
         "_chases",
         "_exhausted",
         "_fed",
+        "_feeding",
         "_outlet",
         "_owner",
         "_partition",
         "_reading",
+        "_request",
         "_rests_until",
         "_scans",
         "_straight_on",
@@ -53,20 +59,25 @@ class Chase:
         self.running = False
         self._straight_on = 0  # blocks that may still follow the one that is sent
         self._partition = 0  # which that is of
-        self._exhausted = trio.Event()
+        self._feeding = False
+        self._exhausted: trio.Event | None = None  # while it is waited for
+        self._request: Request | None = None  # for the block that follows, if it was not there
 
     def start(self) -> None:
         """Read back until the tail has what is still wanted."""
         self._outlet.start_soon(self._run)
 
     def look_again(self) -> None:
-        """Nobody wants the block any more that is sent, or something else is to be done first."""
-        self._exhausted.set()
+        """Nobody wants the block any more that is sent or asked for, or something else is to be done first."""
+        self._feeding = False
+        self._withdraw()
+        if self._exhausted is not None:
+            self._exhausted.set()
 
     def sent(self) -> None:
         """The block has been, or was revoked on the way: on with the next."""
         if self._pay() or not self._go_straight_on():
-            self._exhausted.set()
+            self.look_again()
 
     def _pay(self) -> bool:
         """For what was looked through and not wanted: True when the next block has to wait."""
@@ -92,6 +103,7 @@ class Chase:
                     await self._read_back()
         finally:
             self.running = False
+            self._withdraw()
 
     async def _read_back(self) -> None:
         resting: dict[int, float] = {}  # partitions that have nothing now, and until when they are left alone
@@ -143,10 +155,16 @@ class Chase:
             if stretch.next <= positions[partition]:  # nothing there yet: what comes next has to be committed first
                 resting[partition] = trio.current_time() + AGAIN_SECONDS
                 return
-            self._exhausted = trio.Event()
             self._straight_on = STRAIGHT_ON_BLOCKS
             self._feed(stretch, positions[partition])
+            await self._sent()
+
+    async def _sent(self) -> None:
+        """Until what was fed has been sent; no wait, and no checkpoint, when it has."""
+        if self._feeding:
+            self._exhausted = trio.Event()
             await self._exhausted.wait()
+            self._exhausted = None
 
     def _feed(self, stretch: Stretch, offset: int) -> None:
         """Have a block sent from this offset on, as far as the goal: there `live` is to be said."""
@@ -154,29 +172,54 @@ class Chase:
         self._partition = stretch.partition
         if self._reading.filtered:
             self._fed = stretch.records, self._reading.delivered
+        self._feeding = True
         if self._reading.cursor.feed(stretch, goal if goal > offset else None):
-            self._outlet.wake()
+            self._outlet.write()
 
     def _go_straight_on(self) -> bool:
-        """Feed the block that follows, when it is there and nothing has to be decided: not to wake the chase saves
-        the time of sending a hundred records. False when it has to be woken."""
-        subscription, partition = self._reading.cursor, self._partition
-        if self._straight_on == 0 or self._reading.snapshot is not None or self._outlet.waiting_bytes:
+        """Have the block that follows sent, now or when it comes, if nothing has to be decided: to wake the chase for
+        it would cost as much as sending a hundred records. False when it has to be woken."""
+        reading, subscription, partition = self._reading, self._reading.cursor, self._partition
+        if not self._feeding or self._straight_on == 0 or reading.snapshot is not None or self._outlet.waiting_bytes:
             return False
         offset = subscription.positions[partition]
-        if offset >= subscription.tail.start_positions[partition] or 0 < self._reading.goal(partition) <= offset:
-            return False
-        stretch = self._reading.blocks.found(self._reading.source, partition, offset, subscription.tail.format)
-        if stretch is None or stretch.next <= offset:
+        if offset >= subscription.tail.start_positions[partition] or 0 < reading.goal(partition) <= offset:
             return False
         self._straight_on -= 1
-        self._feed(stretch, offset)
+        stretch = reading.blocks.found(reading.source, partition, offset, subscription.tail.format)
+        if stretch is not None:
+            self._feed(stretch, offset)
+            return True
+        try:
+            self._request = reading.blocks.ask(reading.source, partition, offset, reading.format, self._came)
+        except KafkaUnavailable:
+            return False
         return True
+
+    def _came(self, answer: Outcome[Stretch]) -> None:
+        """What was asked for. Why it was not to be had the chase hears when it asks for itself."""
+        request, self._request = self._request, None
+        assert request is not None
+        try:
+            stretch = answer.value if isinstance(answer, Value) else None
+            at = self._still_at(self._reading.cursor, self._partition, request.offset)
+            if stretch is not None and at and stretch.next > request.offset:
+                self._feed(stretch, request.offset)
+            else:
+                self.look_again()
+        except Exception as fault:  # noqa: BLE001  ours: it is this connection's, whoever brought the block
+            self._outlet.blame(fault)
+
+    def _withdraw(self) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            self._reading.blocks.withdraw(request)
 
     async def _block(self, subscription: Subscription, partition: int, offset: int) -> Stretch:
         """The one that holds this offset. Raises as `Blocks.get`; at once where others need not wait for it."""
         reading = self._reading
         if reading.snapshot is not None:
+            await trio.lowlevel.checkpoint()
             return reading.snapshot.get(partition, offset)
         patient = not reading.may_be_apart(self._left(subscription))
         return await reading.blocks.get(reading.source, partition, offset, reading.format, patient)

@@ -6,6 +6,7 @@ writer task exists only while the kernel refuses bytes. What comes in passes the
 raises for what the other end did but in trio's words.
 """
 
+import contextlib
 import errno
 import socket
 import struct
@@ -20,6 +21,7 @@ from tailrace.websocket.turns import turns
 
 ROOM_BYTES = 64 * 1024  # replies and pongs that may wait before the client is read no further
 FLUSH_BYTES = 128 * 1024  # a writer's step: about 0.1 ms of copying, and as much as the kernel takes at a time
+AT_ONCE_STEPS = 2  # a block that is read back: 1,024 records of 200 bytes
 # trio-websocket keeps a string for each piece of a message that wsproto is given: 64 KiB dripped two bytes at a time
 # were 1.95 MB in 32,767 of them, and are 76 KB in pieces of this size.
 PIECE_BYTES = 1024
@@ -44,6 +46,7 @@ class Outlet(trio.abc.Stream):
         "_socket",
         "_stream",
         "_telling",
+        "_turns",
         "close_sent",
         "guard",
         "line",
@@ -62,6 +65,7 @@ class Outlet(trio.abc.Stream):
         self._socket = sock
         self._nursery: trio.Nursery | None = nursery
         self._closed = False
+        self._turns = turns()
         self._telling = self._again = False
         self._room: trio.Event | None = None
         self.guard = guard
@@ -159,6 +163,23 @@ class Outlet(trio.abc.Stream):
         else:
             self._start_writer()
 
+    def write(self) -> None:
+        """As `wake`, and its first steps at once, while this round of the loop has turns: what the kernel takes at once
+        costs no task. Raises a fault of ours: see `blame`."""
+        if self._telling:
+            self._again = True
+            return
+        if self._nursery is None:
+            return
+        everyone, found = self._turns, MORE
+        for _ in range(AT_ONCE_STEPS):
+            if found == BLOCKED or not everyone.take_nowait():
+                break
+            found = self._advance()
+            if found in (DONE, BROKEN):
+                return
+        self.start_soon(self._write, found)
+
     def _start_writer(self) -> None:
         self.start_soon(self._write)
 
@@ -167,22 +188,29 @@ class Outlet(trio.abc.Stream):
         if self._nursery is not None:
             self._nursery.start_soon(task, *arguments)
 
+    def blame(self, fault: Exception) -> None:
+        """Raise it in the connection's own nursery, with its traceback; one that has closed has an ending already."""
+
+        async def fail() -> None:
+            raise fault
+
+        with contextlib.suppress(RuntimeError):
+            self.start_soon(fail)
+
     def dismiss(self) -> None:
         """No more tasks, from anyone's `wake`: their nursery is about to close. What waits is left to `drain`."""
         self._nursery = None
 
-    async def _write(self) -> None:
-        """Bring the line on until nothing waits and every subscription is live again."""
-        everyone = turns()
-        while True:
-            await everyone.take()
-            found = self._advance()
-            if found in (DONE, BROKEN):
-                return
+    async def _write(self, found: int | None = None) -> None:
+        """Bring the line on until nothing waits and every subscription is live again. found: by the step before."""
+        everyone = self._turns
+        while found not in (DONE, BROKEN):
             if found == BLOCKED:
                 await trio.lowlevel.wait_writable(self._socket)
-            else:
+            elif found == MORE:
                 await trio.lowlevel.checkpoint()
+            await everyone.take()
+            found = self._advance()
 
     def _advance(self) -> int:
         """A writer's step, and all that is told of it. DONE, BROKEN: the writer ends here; as `Line.flush` else."""

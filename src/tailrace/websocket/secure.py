@@ -6,7 +6,6 @@ connection and batch, so the writers' first step is taken by one task for all of
 its own only when its kernel refuses bytes.
 """
 
-import contextlib
 import errno
 from collections import deque
 from typing import Protocol
@@ -135,21 +134,11 @@ class Sweep:
                 before = outlet.line.sent_bytes
                 try:
                     outlet.first_step()
-                except Exception as error:  # noqa: BLE001  a fault of ours: that connection's, with its traceback
-                    _blame(outlet, error)
+                except Exception as fault:  # noqa: BLE001  ours: it is that connection's
+                    outlet.blame(fault)
                 budget -= STEP_BYTES + outlet.line.sent_bytes - before
             await trio.lowlevel.checkpoint()
         self._running = False
-
-
-def _blame(outlet: SecureOutlet, error: Exception) -> None:
-    """Raise it in the connection's own nursery; one that has closed has an ending already."""
-
-    async def fail() -> None:
-        raise error
-
-    with contextlib.suppress(RuntimeError):
-        outlet.start_soon(fail)
 
 
 _sweep: trio.lowlevel.RunVar[Sweep] = trio.lowlevel.RunVar("tailrace sweep")

@@ -26,13 +26,18 @@ class Turns:
 
     async def take(self) -> None:
         """Wait for a turn; no wait, and no checkpoint, while few want one."""
+        if not self.take_nowait():
+            await self._line.park()
+
+    def take_nowait(self) -> bool:
+        """Whether this round has a turn left, which is the caller's now."""
         if not self._counting:
             self._counting = True
             trio.lowlevel.spawn_system_task(self._count_rounds)
-        if self._left:
-            self._left -= 1
-        else:
-            await self._line.park()
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
 
     async def _count_rounds(self) -> None:
         """Until nobody waits. It begins in the round after the one that it was spawned in."""
