@@ -231,6 +231,55 @@ def test_what_followed_is_gone(world: World) -> None:
     assert peer.alive
 
 
+def test_who_jumps_wants_the_block_that_follows_no_more(world: World) -> None:
+    """One that skips has passed its goal, and is still read back to; what it has asked for is not for the next time."""
+    world.subscribe(world.connect(), Book(world.log, "latest", None, "wait"))
+    world.loop.step(20)
+    _grow_beyond_the_tail(world, 3 * STRIDE)
+    peer = world.connect(room=TINY)
+    world.subscribe(peer, Book(world.log, "earliest", None, "skip"))
+    world.loop.step(20)
+    _grow_beyond_the_tail(world, 6 * STRIDE)
+    for _ in range(4):
+        world.gateway.blocks.serve(0, STRIDE)
+        for _ in range(10):
+            world.loop.step(2)
+            peer.read(LOTS)
+    assert [request.offset for request in world.gateway.blocks.waiting] == [4 * STRIDE]
+    world.loop.pass_seconds(0.3)
+    world.loop.step(5)
+    assert not world.gateway.blocks.waiting
+    _stall(world, 9)
+    for _ in range(12):
+        world.loop.step(3)
+        peer.read(LOTS)
+    while world.gateway.blocks.waiting:
+        world.gateway.blocks.serve(0, STRIDE)
+        world.loop.step(3)
+        peer.read(LOTS)
+    world.come_to_rest()
+
+
+def _grow_beyond_the_tail(world: World, records: int) -> None:
+    """They are in the log, and have left the tail."""
+    for _ in range(records):
+        world.log.append(0, None, 0)
+    world.gateway.live.deliver(0, records)
+    world.loop.step(3)
+    for _ in range(records):
+        world.gateway.evict()
+
+
+def _stall(world: World, records: int) -> None:
+    """So many large ones are offered to a client that does not read, and evicted."""
+    for _ in range(records):
+        world.log.append(0, None, 3000)
+        world.gateway.live.deliver(0, 1)
+        world.loop.step(3)
+    for _ in range(records):
+        world.gateway.evict()
+
+
 def test_a_fault_of_ours_in_what_follows_is_that_connections(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever brings a block to all that wait for it goes on, and with the others."""
     peer, _ = following(world, 4)

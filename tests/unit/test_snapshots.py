@@ -21,6 +21,7 @@ from tailrace.core import compacting
 from tailrace.core.encode import Encoder
 from tailrace.core.pace import CATCHUP_BURST_SECONDS
 from tailrace.errors import CommandError, ErrorCode, KafkaUnavailable
+from tailrace.gateway import chase as chasing
 from tailrace.gateway import scanning
 from tailrace.gateway.blocks import Gone, Source
 from tailrace.gateway.snapshots import (
@@ -577,3 +578,16 @@ async def _judge(chase: Chase, log: Log, strict: bool) -> None:
     assert {key: size for key, size in state.items() if size is not None} == {
         key: size for key, size in dict(log.records).items() if size is not None
     }
+
+
+async def test_its_client_may_leave_while_a_chunk_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chase gives the loop back once for each chunk; who unsubscribes then takes the snapshot along."""
+    reading = SimpleNamespace(snapshot=SimpleNamespace(get=lambda partition, offset: (partition, offset)))
+
+    async def leave() -> None:
+        reading.snapshot = None
+
+    monkeypatch.setattr(trio.lowlevel, "checkpoint", leave)
+    chase = chasing.Chase(reading, SimpleNamespace(outlet=None, chases=None))  # type: ignore[arg-type]
+    assert await chase._block(None, 0, 7) == (0, 7)  # type: ignore[arg-type]
+    assert reading.snapshot is None

@@ -7,7 +7,7 @@ same way, up to its ends, before anything else. Who wants some keys only may loo
 in a second, all of a connection together (`core.pace`), or one that asks for a rare key a thousand times takes a core.
 
 What has to be decided is decided by a task. Between two decisions it sleeps: the blocks that follow are sent by whoever
-brings them, as far as the kernel takes them.
+brings them, as far as the kernel takes them. So whoever moves the cursor meanwhile, or closes it, has it `look_again`.
 """
 
 from typing import TYPE_CHECKING
@@ -198,9 +198,9 @@ class Chase:
 
     def _came(self, answer: Outcome[Stretch]) -> None:
         """What was asked for. Why it was not to be had the chase hears when it asks for itself."""
-        request, self._request = self._request, None
-        assert request is not None
         try:
+            request, self._request = self._request, None
+            assert request is not None
             stretch = answer.value if isinstance(answer, Value) else None
             at = self._still_at(self._reading.cursor, self._partition, request.offset)
             if stretch is not None and at and stretch.next > request.offset:
@@ -219,8 +219,10 @@ class Chase:
         """The one that holds this offset. Raises as `Blocks.get`; at once where others need not wait for it."""
         reading = self._reading
         if reading.snapshot is not None:
-            await trio.lowlevel.checkpoint()
-            return reading.snapshot.get(partition, offset)
+            try:
+                return reading.snapshot.get(partition, offset)
+            finally:  # not before it: meanwhile the client may leave, and the snapshot with it
+                await trio.lowlevel.checkpoint()
         patient = not reading.may_be_apart(self._left(subscription))
         return await reading.blocks.get(reading.source, partition, offset, reading.format, patient)
 

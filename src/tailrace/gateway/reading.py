@@ -281,6 +281,7 @@ class Reading:
             self._owner.close(SLOW)
             return True
         before, tail = subscription.jump(), subscription.tail
+        self._look_again()
         now = tail.positions
         moved = [p for p in sorted(now) if before.get(p, 0) < now[p]]
         self._miss([Verdict(p, before.get(p, 0), now[p], now[p], "slow") for p in moved])
