@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tailrace._fanout import VALUE, Subscription, Tail
 from tailrace.core.frame import frame
-from tailrace.disconnect import SHUTDOWN, SLOW, TOO_BIG, WRITE_TIMEOUT, Disconnect
+from tailrace.disconnect import INTERNAL, SHUTDOWN, SLOW, TOO_BIG, WRITE_TIMEOUT, Disconnect
 from tailrace.websocket.connection import CLOSE_SECONDS, Connection, Ended, close_frame, converse, leaves
 from tailrace.websocket.guard import Guard
 
@@ -82,6 +82,8 @@ async def held(talk: Talk = listen, *, shaken: bool = True, fault: str | None = 
             await conversation.raw.stream.aclose()
             await conversation.ended()
         assert near.fileno() == -1, "the descriptor was not given back"
+        assert conversation.connection is not None
+        assert conversation.connection.outlet.line.error, "whoever still held it would write to another's"
     errors = [repr(entry["exc_info"]) for entry in log if entry["log_level"] == "error"]
     assert errors == ([] if fault is None else [fault])
 
@@ -303,6 +305,20 @@ async def test_a_fault_of_ours() -> None:
         assert await here.raw.close_frame() == (4006, "internal")
         await here.raw.stream.aclose()
         assert await here.ended() == (4006, "internal", True)
+
+
+async def test_a_fault_of_ours_before_the_answer() -> None:
+    """No frame is sent to who has not been told that frames will follow."""
+
+    def begun(_: Connection) -> bytes:
+        raise KeyError("why")
+
+    near, far = trio.socket.socketpair()
+    far.shutdown(trio.socket.SHUT_WR)
+    with far, capture_logs():
+        connection = await converse(trio.SocketStream(near), near, "test", Guard(1000, 4), ANSWER, begun, listen)
+        assert await far.recv(100) == b""
+    assert connection.ending is INTERNAL
 
 
 async def test_a_fault_of_ours_in_the_last_word() -> None:

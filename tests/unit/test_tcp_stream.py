@@ -242,7 +242,7 @@ async def test_everybody_has_the_options() -> None:
             assert option(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == UNSENT_BYTES
 
 
-@pytest.mark.parametrize(("fault", "told"), [(errno.EMFILE, 1), (errno.ECONNABORTED, 0)])
+@pytest.mark.parametrize(("fault", "told"), [(errno.EMFILE, 1), (errno.EPERM, 1), (errno.ECONNABORTED, 0)])
 async def test_who_cannot_be_accepted_now(
     fault: int, told: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

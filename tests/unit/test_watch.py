@@ -33,6 +33,10 @@ class FakeOutlet:
         self.guard = FakeGuard()
         self.kernel_bytes = 0
         self.posted: list[bytes] = []
+        self.blamed: list[Exception] = []
+
+    def blame(self, fault: Exception) -> None:
+        self.blamed.append(fault)
 
     @property
     def unacknowledged_bytes(self) -> int:
@@ -94,6 +98,21 @@ def test_one_that_is_not_read_cannot_be_heard() -> None:
     assert (connection.ending, connection.outlet.posted) == (None, [PING, PING])
     look(connection, 56.0)
     assert connection.ending is NO_PONG
+
+
+async def test_a_fault_of_ours_in_one_is_that_connections(autojump_clock: MockClock) -> None:
+    """The one who looks goes on, and with the others."""
+
+    class Faulty(FakeOutlet):
+        def post(self, frames: bytes) -> None:
+            raise KeyError("why")
+
+    faulty, other = FakeConnection(), FakeConnection()
+    faulty.outlet = Faulty()
+    with trio.move_on_after(TIMES.ping_interval + 2 * TIMES.look):  # type: ignore[operator]
+        await watch([faulty, other], TIMES)  # type: ignore[list-item]
+    assert [str(fault) for fault in faulty.outlet.blamed[:1]] == ["'why'"]
+    assert other.outlet.posted == [PING]
 
 
 @pytest.mark.parametrize("where", ["line", "kernel"])

@@ -20,10 +20,14 @@ AT_ONCE = 2
 # trio sets 16 KiB, which cuts large sends into many; without any, one unread connection holds 4 MB in the kernel.
 UNSENT_BYTES = 128 * 1024
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; not in Python's socket module
-# Of accept(2). Any other is of the connection that was to be accepted, and is gone with it.
+# Of accept(2): of the listener, and of the connection that was to be accepted, which are gone with it. Any other may
+# stay as it is, as when descriptors have run out.
 OURS = frozenset((errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK))
-OVERLOAD = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
-OVERLOAD_SECONDS = 0.1  # until it is tried again, as in trio
+GONE = frozenset(
+    (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
+     errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH)
+)  # fmt: skip
+AGAIN_SECONDS = 0.1  # until it is tried again, as in trio
 
 _log = structlog.get_logger(__name__)
 
@@ -128,9 +132,9 @@ async def _accept(
             except OSError as error:
                 if error.errno in OURS:
                     raise
-                if error.errno in OVERLOAD:
-                    _log.error("cannot accept", error=str(error), again_in_seconds=OVERLOAD_SECONDS)
-                    await trio.sleep(OVERLOAD_SECONDS)
+                if error.errno not in GONE:
+                    _log.error("cannot accept", error=str(error), again_in_seconds=AGAIN_SECONDS)
+                    await trio.sleep(AGAIN_SECONDS)
 
 
 def _set_options(sock: socket.socket) -> None:

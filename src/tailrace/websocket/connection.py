@@ -10,6 +10,7 @@ of ours are logged, with their traceback.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -118,7 +119,8 @@ class Connection:
             await self.pause(self.outlet.room)
 
     def end(self, disconnect: Disconnect, retry_after_ms: int | None = None) -> None:
-        """End it so, from any task; the first ending counts. `receive` raises Ended at once."""
+        """End it so, from any task; the first ending counts. `receive` raises Ended at once; what the client still
+        says is read, as fast as the guard lets it, and is nobody's."""
         if self.ending is None:
             self._name(disconnect, by_gateway=True)
             self.retry_after_ms = retry_after_ms
@@ -170,7 +172,7 @@ class Connection:
         try:
             if self.outlet.line.error or ending is LOST:
                 return
-            if self.outlet.close_sent is None and ending.code != LOST.code:
+            if self._websocket is not None and self.outlet.close_sent is None and ending.code != LOST.code:
                 self.outlet.post(close_frame(ending))
             with trio.move_on_after(self._goodbye_seconds, shield=True) as self._goodbye:
                 await self.outlet.drain()
@@ -181,6 +183,8 @@ class Connection:
         except (OSError, trio.BrokenResourceError):
             pass  # gone already: there is nobody to say goodbye to
         finally:
+            if not self.outlet.line.error:
+                self.outlet.line.break_off(errno.EBADF)  # whoever should still hold it: the number is soon another's
             self._socket.close()
 
     def _tell_end(self, ending: Disconnect) -> None:

@@ -200,7 +200,11 @@ async def connect(url: str) -> trio.abc.Stream:
             return await trio.open_tcp_stream(host, port)
         context = ssl.create_default_context()
         stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context, https_compatible=True)
-        await stream.do_handshake()
+        try:
+            await stream.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         return stream
     except (OSError, trio.BrokenResourceError) as error:
         raise Unreachable(_innermost(error)) from None

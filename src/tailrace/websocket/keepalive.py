@@ -31,7 +31,8 @@ class Times(msgspec.Struct, frozen=True):
 
     @property
     def look(self) -> float:
-        """How often to look, in seconds: a quarter of the shortest clock, so that none runs more than that over."""
+        """How often to look, in seconds: a quarter of the shortest clock, so that none runs more than twice that
+        over (how many are looked at in one go moves each one's moment by less than a look)."""
         clocks = (self.ping_interval, self.pong_timeout, self.write_timeout)
         return min((clock / 4 for clock in clocks if clock is not None), default=60.0)
 

@@ -50,7 +50,10 @@ async def _round(stirred: list[Connection], begun: float, times: Times) -> None:
         now = trio.current_time()
         for connection in stirred[begin : begin + size]:
             if connection.ending is None:
-                take_pulse(connection, now, times)
+                try:
+                    take_pulse(connection, now, times)
+                except Exception as fault:  # noqa: BLE001  ours: it is this connection's, and the others have pulses too
+                    connection.outlet.blame(fault)
 
 
 def take_pulse(connection: Connection, now: float, times: Times) -> None:
