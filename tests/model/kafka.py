@@ -6,9 +6,9 @@ an offset that is gone is told once and stops its partition, a recreated topic i
 word, and batches of a former assignment are still under way.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import outcome
@@ -19,7 +19,7 @@ from tailrace._fanout import JSON, Stretch
 from tailrace.core.encode import Encoder
 from tailrace.core.frame import BINARY, TEXT
 from tailrace.errors import KafkaUnavailable, UnknownTopic
-from tailrace.gateway.blocks import Beyond, Gone, Source
+from tailrace.gateway.blocks import Beyond, Gone, Source, Told, answered
 from tailrace.kafka.batch import Batch, Fault
 from tailrace.kafka.cluster import Listing
 from tailrace.kafka.topic import Change, TopicDescription, changes
@@ -132,22 +132,15 @@ def _bound(partition: Partition, listing: Listing) -> int:
     return partition.stable if listing is Listing.ENDS else partition.end
 
 
+@dataclass(eq=False)
 class _Request:
     """Somebody who waits for a block."""
 
-    def __init__(
-        self,
-        source: Source,
-        partition: int,
-        offset: int,
-        format: int,
-        told: Callable[[outcome.Outcome[Stretch]], object],
-    ) -> None:
-        self.source = source
-        self.partition = partition
-        self.offset = offset
-        self.format = format
-        self.told = told
+    source: Source
+    partition: int
+    offset: int
+    format: int
+    told: Told
 
 
 class PlainBlocks:
@@ -169,15 +162,7 @@ class PlainBlocks:
         await trio.lowlevel.checkpoint()
         if (stretch := self.found(source, partition, offset, format)) is not None:
             return stretch
-        told = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
-        request = self.ask(source, partition, offset, format, told, patient)
-
-        def cancelled(_: object) -> trio.lowlevel.Abort:
-            self.withdraw(request)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        answer: Stretch = await trio.lowlevel.wait_task_rescheduled(cancelled)
-        return answer
+        return await answered(lambda told: self.ask(source, partition, offset, format, told, patient), self.withdraw)
 
     def ask(
         self,
@@ -185,7 +170,7 @@ class PlainBlocks:
         partition: int,
         offset: int,
         format: int,
-        told: Callable[[outcome.Outcome[Stretch]], object],
+        told: Told,
         patient: bool = False,
     ) -> _Request:
         if not patient and not self._troubled.isdisjoint(self._log.partitions[partition : partition + 1]):

@@ -11,7 +11,7 @@ while it is read is revoked, and its readers ask again.
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import outcome
@@ -77,6 +77,12 @@ class BlocksStatistics(msgspec.Struct, frozen=True):
     readers: tuple[str, ...]
 
 
+Told = Callable[[outcome.Outcome[Stretch]], object]
+"""Called with the block, or with why there is none."""
+
+R = TypeVar("R")
+
+
 class Request:
     """Somebody who waits for a block, and since when. `told`: of it, or of why there is none."""
 
@@ -88,7 +94,7 @@ class Request:
         format: int,
         offset: int,
         patient: bool,
-        told: Callable[[outcome.Outcome[Stretch]], object],
+        told: Told,
     ) -> None:
         self.place = place
         self.format = format
@@ -152,14 +158,9 @@ class Blocks:
         if block is not None:
             await trio.lowlevel.checkpoint()
         else:
-            told = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
-            request = self.ask(source, partition, offset, format, told, patient)
-
-            def cancelled(_: object) -> trio.lowlevel.Abort:
-                self.withdraw(request)
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            block = await trio.lowlevel.wait_task_rescheduled(cancelled)
+            block = await answered(
+                lambda told: self.ask(source, partition, offset, format, told, patient), self.withdraw
+            )
         return self._kept(Partition(source.name, source.generation, partition), offset, block)
 
     def ask(
@@ -168,7 +169,7 @@ class Blocks:
         partition: int,
         offset: int,
         format: int,
-        told: Callable[[outcome.Outcome[Stretch]], object],
+        told: Told,
         patient: bool = False,
     ) -> Request:
         """For a block that is not there: `told` is called with what `get` would return or raise, later and in the
@@ -373,6 +374,18 @@ def _window(catchup: Catchup) -> int:
     if catchup.bytes_per_second:
         return 1
     return max(1, min(WINDOW_BLOCKS, catchup.cache_bytes // (2 * catchup.readers * CAP_BYTES)))
+
+
+async def answered(ask: Callable[[Told], R], withdraw: Callable[[R], object]) -> Stretch:
+    """What a task that asks is told; one that is cancelled meanwhile withdraws its request."""
+    request = ask(partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
+
+    def cancelled(_: object) -> trio.lowlevel.Abort:
+        withdraw(request)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    block: Stretch = await trio.lowlevel.wait_task_rescheduled(cancelled)
+    return block
 
 
 def _nothing(format: int, partition: int, offset: int) -> Stretch:

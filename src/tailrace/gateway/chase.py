@@ -84,7 +84,7 @@ class Chase:
         fed, self._fed = self._fed, None
         if fed is None:
             return False
-        self._scans = self._scans or self._owner.scans
+        self._scans = self._scans or self._owner.scan_pace()
         records, before = fed
         now = trio.current_time()
         wait = self._scans.take(records, self._reading.delivered - before, now)

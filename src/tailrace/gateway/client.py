@@ -279,8 +279,7 @@ class Client:
             self._chases = trio.CapacityLimiter(self._max_chases)
         return self._chases
 
-    @property
-    def scans(self) -> ScanPace:
+    def scan_pace(self) -> ScanPace:
         """How fast its subscriptions may look through what they do not want."""
         if self._scans is None:
             self._scans = ScanPace(trio.current_time())

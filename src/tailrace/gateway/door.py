@@ -155,7 +155,7 @@ class Door:
             if isinstance(stream, TlsStream) and stream.flooded:
                 self.admission.let_go["flooded"] += 1
         except Gone:
-            pass
+            pass  # before it was answered: there is nobody to tell
         except Refused as refused:
             self._topics.counts.refused[refused.refusal.code] += 1
             newcomer.settled()

@@ -30,8 +30,7 @@ class Owner(Protocol):
     def chases(self) -> trio.CapacityLimiter | None:
         """How many of its subscriptions may be read back at the same time."""
 
-    @property
-    def scans(self) -> ScanPace:
+    def scan_pace(self) -> ScanPace:
         """How fast its subscriptions may look through what they do not want."""
 
     @property

@@ -124,8 +124,7 @@ class StreamClient:
         """It has one subscription: no limit is needed."""
         return None
 
-    @property
-    def scans(self) -> ScanPace:
+    def scan_pace(self) -> ScanPace:
         """How fast it may look through what it does not want: asked for once, when it is first read back."""
         return ScanPace(trio.current_time())
 

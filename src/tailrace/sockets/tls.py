@@ -13,10 +13,9 @@ import ssl
 import trio
 
 from tailrace.sockets.certificates import Certificates
-from tailrace.sockets.tcp import TcpStream
+from tailrace.sockets.tcp import RECEIVE_BYTES, TcpStream
 from tailrace.sockets.tls_records import Records
 
-RECEIVE_BYTES = 65536  # off the socket at a time: four records
 ANSWERS_BYTES = 16 * 1024  # of TLS's own making that the client leaves unread
 # Records without data, key updates above all: 20 us each for 27 bytes. BoringSSL bears 32 in a row, Go 16; clients make
 # one in millions. Here each has to be earned by data, or a byte between would excuse the next 32.

@@ -2,11 +2,10 @@
 
 trio-websocket does parsing, fragments, pongs, and the answer to a client's close. It begins behind the handshake
 (http/upgrade.py), with the part of wsproto that knows frames and no HTTP: a third of the CPU of a newcomer, and 3 KiB
-of each connection, were for reading a request that had been read. Closing is ours: its
-own raises out of its reader when a client's ping crosses our close frame (its issue 184), which would take the
-nursery down. Here the reader is cancelled first, the close frame goes out in line behind everything committed, and
-the client's own is waited for by the guard, a bounded time. Whatever else escapes becomes a Disconnect; only faults
-of ours are logged, with their traceback.
+of each connection, were for reading a request that had been read. Closing is ours: its own raises out of its reader
+when a client's ping crosses our close frame (its issue 184), which would take the nursery down. Here the reader is
+cancelled first, the close frame goes out in line behind everything committed, and the client's own is waited for by the
+guard, a bounded time. Whatever else escapes becomes a Disconnect; only faults of ours are logged, with their traceback.
 """
 
 import contextlib
