@@ -2,12 +2,12 @@
 
 import pytest
 
-from tailrace.http.answers import Answer, render
+from tailrace.http.answers import HTML, Answer, render
 from tailrace.http.head import Head
 from tailrace.http.static import StaticFiles
 
 FILES = StaticFiles(
-    {"/": ("text/html", b"<p>hello"), "/app.js": ("text/javascript", b"1"), "/b.js": ("text/javascript", b"2")}
+    {"/": (HTML, b"<p>hello"), "/app.js": ("text/javascript", b"1"), "/b.js": ("text/javascript", b"2")}
 )
 
 
@@ -25,7 +25,7 @@ def tag_of(path: str) -> str:
 def test_a_file_is_answered_with_its_type_and_tag() -> None:
     answer = get("/?topic=orders")
     assert answer is not None
-    assert (answer.status, answer.content_type, answer.body) == (200, "text/html", b"<p>hello")
+    assert (answer.status, answer.content_type, answer.body) == (200, HTML, b"<p>hello")
     assert dict(answer.headers)["Cache-Control"] == "no-cache"
     assert len({tag_of("/"), tag_of("/app.js"), tag_of("/b.js")}) == 3
 
@@ -46,7 +46,7 @@ def test_what_the_browser_has_is_not_sent_again(form: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/main.js"])
 def test_headers_of_the_page_go_with_every_file_and_instead_of_the_defaults(path: str) -> None:
     own = (("Content-Security-Policy", "default-src 'self'"), ("x-content-type-options", "nosniff"))
-    files = StaticFiles({"/": ("text/html", b"<p>"), "/main.js": ("text/javascript", b"1")}, own)
+    files = StaticFiles({"/": (HTML, b"<p>"), "/main.js": ("text/javascript", b"1")}, own)
     for tags in ((), ((b"if-none-match", b"*"),)):
         answer = files.answer(Head("GET", path, path, "1.1", tags, b""))
         assert answer is not None

@@ -14,6 +14,7 @@ import trio
 from tailrace.http.refusal import Refusal
 
 JSON = "application/json"
+HTML = "text/html; charset=utf-8"
 
 _SEND_SECONDS = 5.0
 # Closing a socket with unread input sends RST, which can destroy the answer before it was read (RFC 9112 9.6).
