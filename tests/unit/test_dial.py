@@ -154,7 +154,9 @@ async def test_who_does_not_speak_websocket_is_unreachable(quick: None, behaviou
 
 
 @soon("CONNECT_SECONDS")
-async def test_what_did_not_come_about_is_closed(quick: None) -> None:
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_what_did_not_come_about_is_closed(quick: None, scheme: str) -> None:
+    """At once, not when the garbage collector comes to it: the exception is still held."""
     closed = trio.Event()
 
     async def read_to_the_end(stream: trio.SocketStream) -> None:
@@ -163,11 +165,12 @@ async def test_what_did_not_come_about_is_closed(quick: None) -> None:
         closed.set()
 
     async with tcp(read_to_the_end) as address:
-        with pytest.raises(Unreachable):
-            async with dial(f"ws://{address}/ws", NAME):
+        with pytest.raises(Unreachable) as held:
+            async with dial(f"{scheme}://{address}/ws", NAME):
                 pass
         with trio.fail_after(DEADLINE_SECONDS):
             await closed.wait()
+        del held
 
 
 async def test_a_page_that_is_no_gateway_is_a_refusal() -> None:
