@@ -284,12 +284,3 @@ async def test_an_error_is_everyones_and_then_forgotten(cluster: DiaryCluster, b
     cluster.error = None
     assert (await beginnings.find(TOPIC, Latest(), True)).live
     assert beginnings.waiting == 0
-
-
-async def test_kafka_that_never_answers(
-    cluster: DiaryCluster, beginnings: Beginnings, autojump_clock: MockClock
-) -> None:
-    cluster.gate = trio.Event()
-    with trio.fail_after(10), pytest.raises(KafkaUnavailable, match="in time"):
-        await beginnings.find(TOPIC, Earliest(), True)
-    assert beginnings.waiting == 0

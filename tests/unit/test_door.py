@@ -12,6 +12,7 @@ from tests.plain_door import House, house
 from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import CommandError, ErrorCode
+from tailrace.gateway import topics
 from tailrace.gateway.away import WORDS
 from tailrace.websocket.outlet import Outlet
 
@@ -123,9 +124,18 @@ async def test_who_leaves_while_kafka_is_asked() -> None:
             async with place.knock(handshake("/topics/orders")):
                 await wait_all_tasks_blocked()
                 assert place.kafka.questions == ["describe"]
-            assert place.door._inside == 0
+            await until(lambda: place.door._inside == 0)
         await wait_all_tasks_blocked()
         assert place.users("orders") == 0
+
+
+async def test_kafka_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "START_SECONDS", 0.05)
+    async with house(orders=[0]) as place, place.visit("/topics/orders"):
+        with place.kafka.hold():
+            assert await refused(place, "/topics/orders") == (503, "kafka_unavailable")
+            assert place.kafka.questions.count("describe") == 1
+        assert place.users("orders") == 1
 
 
 async def test_many_who_ask_at_once_share_the_questions() -> None:

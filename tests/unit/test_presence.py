@@ -4,9 +4,9 @@ import socket
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tailrace.gateway.presence import Gone, while_present
+from tailrace.gateway.presence import LOOK_SECONDS, Gone, Presence
 
 
 async def forever() -> None:
@@ -21,7 +21,7 @@ async def test_the_answer() -> None:
             await wait_all_tasks_blocked()
             return "found"
 
-        assert await while_present(near, ask) == "found"
+        assert await Presence().meanwhile(near, ask) == "found"
 
 
 async def test_what_it_raises_comes_without_a_group() -> None:
@@ -33,11 +33,11 @@ async def test_what_it_raises_comes_without_a_group() -> None:
             raise KeyError("why")
 
         with pytest.raises(KeyError, match="why"):
-            await while_present(near, ask)
+            await Presence().meanwhile(near, ask)
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_who_leaves_is_not_waited_for(reset: bool) -> None:
+async def test_who_leaves_is_not_waited_for(reset: bool, autojump_clock: MockClock) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     far = socket.create_connection(listener.getsockname())
     near = trio.socket.from_stdlib_socket(listener.accept()[0])
@@ -52,20 +52,47 @@ async def test_who_leaves_is_not_waited_for(reset: bool) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leave)
             with trio.fail_after(30), pytest.raises(Gone):
-                await while_present(near, forever)
+                await Presence().meanwhile(near, forever)
 
 
-async def test_what_comes_meanwhile_is_left_to_be_read() -> None:
+async def test_what_comes_meanwhile_is_left_to_be_read(autojump_clock: MockClock) -> None:
     near, far = trio.socket.socketpair()
     with near, far:
         await far.send(b"too early")
 
         async def ask() -> str:
-            await wait_all_tasks_blocked()
+            await trio.sleep(10 * LOOK_SECONDS)
             return "found"
 
-        assert await while_present(near, ask) == "found"
+        assert await Presence().meanwhile(near, ask) == "found"
         assert await near.recv(100) == b"too early"
+
+
+async def test_all_who_wait_are_looked_at_by_one_task_that_ends_with_them(autojump_clock: MockClock) -> None:
+    presence, tasks = Presence(), trio.lowlevel.current_statistics().tasks_living
+    pairs = [trio.socket.socketpair() for _ in range(3)]
+    told: list[int] = []
+
+    async def wait(number: int) -> None:
+        try:
+            await presence.meanwhile(pairs[number][0], forever)
+        except Gone:
+            told.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(wait, number)
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == tasks + 3 + 1
+        pairs[1][1].close()
+        await trio.sleep(2 * LOOK_SECONDS)
+        assert told == [1]
+        nursery.cancel_scope.cancel()
+    await trio.sleep(2 * LOOK_SECONDS)
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
+    for near, far in pairs:
+        near.close()
+        far.close()
 
 
 async def test_cancelled_from_outside() -> None:
@@ -73,5 +100,5 @@ async def test_cancelled_from_outside() -> None:
     with near, far:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await while_present(near, forever)
+            await Presence().meanwhile(near, forever)
         assert scope.cancelled_caught

@@ -232,3 +232,32 @@ def test_fresh_is_never_stale(steps: list[tuple[str, int]]) -> None:
         assert question.asked <= len(asked_before) + question.cancelled + 1
 
     trio.run(main)
+
+
+class Rounds(trio.abc.Instrument):
+    """Of the event loop, counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def test_those_who_share_a_fresh_answer_have_it_one_a_round() -> None:
+    question, rounds, had = Question(), Rounds(), []
+    shared = Fresh(question)
+
+    async def ask() -> None:
+        await shared.get()
+        had.append(rounds.count)
+
+    trio.lowlevel.add_instrument(rounds)
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        await question.answer()
+    trio.lowlevel.remove_instrument(rounds)
+    assert question.asked == 1
+    assert len(set(had)) == 10

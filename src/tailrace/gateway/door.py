@@ -27,7 +27,7 @@ from tailrace.gateway.dismissed import Dismissed
 from tailrace.gateway.echo import PATH as ECHO_PATH
 from tailrace.gateway.echo import EchoClient, echo_enabled, echo_guard
 from tailrace.gateway.gate import Gate, Unwelcome
-from tailrace.gateway.presence import Gone, while_present
+from tailrace.gateway.presence import Gone, Presence
 from tailrace.gateway.publishing import Publishing
 from tailrace.gateway.stream import StreamClient, format_of
 from tailrace.gateway.topics import Start, Topics
@@ -93,6 +93,7 @@ class Door:
         self._rates = IncomingRates(config.limits.frames_per_second, config.limits.bytes_per_second)
         self._echo = echo_enabled()
         self._certificates = certificates
+        self._presence = Presence()
         self.connections: dict[Connection, Client | StreamClient | EchoClient] = {}
         self.draining = False
 
@@ -143,9 +144,7 @@ class Door:
                 asked = self._admit(head, newcomer)
                 return Visit(head.path, behind(stream, head), echo_guard(), asked.answer(None), EchoClient())
             if head.path.startswith(PATH):
-                visit = await self._single(stream, head, self._admit(head, newcomer), newcomer)
-                await newcomer.turn()  # all who waited for the same answer of Kafka's have it in the same moment
-                return visit
+                return await self._single(stream, head, self._admit(head, newcomer), newcomer)
             answer = None if self.page is None else self.page.answer(head)
             if answer is None:
                 raise Refused(NOT_FOUND)
@@ -194,7 +193,7 @@ class Door:
         try:
             principal = await self._identify(stream, head, asked, newcomer)
             request = self._permitted(request, principal)
-            start = await while_present(stream.socket, partial(self._start, request))
+            start = await self._presence.meanwhile(stream.socket, partial(self._start, request))
             client = StreamClient(request, start, self._topics, self.gate, principal)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, None if request.format is Format.VALUE else JSON_CODEC)
@@ -204,7 +203,7 @@ class Door:
         if not self.gate.required:
             return None
         with newcomer.waited_for():  # a key that nobody knows is waited for: such strangers are not to fill the door
-            return await while_present(
+            return await self._presence.meanwhile(
                 stream.socket, partial(self.gate.identify, head, asked.offers, newcomer.host(head))
             )
         raise Gone

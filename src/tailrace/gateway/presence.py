@@ -1,42 +1,57 @@
-"""Waiting for an answer on behalf of a client that may leave meanwhile: what nobody waits for is given up."""
+"""Waiting for an answer on behalf of clients that may leave meanwhile: what nobody waits for is given up.
 
-import socket
+Most answers come within milliseconds, so nothing is spent on the watch for one of them: all who wait are looked at
+together, every LOOK_SECONDS, by one task that is there while somebody waits.
+"""
+
+import select
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import outcome
 import trio
 
 T = TypeVar("T")
+
+LOOK_SECONDS = 0.5
+_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 class Gone(Exception):
     """The client left before there was an answer."""
 
 
-async def while_present(sock: trio.socket.SocketType, ask: Callable[[], Awaitable[T]]) -> T:
-    """What `ask` returns or raises; `ask` is cancelled, and Gone raised, when the client ends the connection first.
+class Presence:
+    """Of those whose handshakes wait for an answer."""
 
-    Its first byte ends the watch, and is left to be read: a handshake is not yet answered, so there should be none.
-    """
-    found: outcome.Outcome[T] | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch, sock, nursery.cancel_scope)
-        try:
-            found = outcome.Value(await ask())
-        except Exception as error:  # noqa: BLE001  raised below, out of the nursery's group
-            found = outcome.Error(error)
-        nursery.cancel_scope.cancel()
-    if found is None:
+    def __init__(self) -> None:
+        self._waiting: dict[int, trio.CancelScope] = {}  # by their sockets' descriptors
+        self._looking = False
+
+    async def meanwhile(self, sock: trio.socket.SocketType, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns or raises; `ask` is cancelled, and Gone raised, when the client ends the connection first.
+
+        What comes from it meanwhile is left to be read.
+        """
+        descriptor = sock.fileno()
+        with trio.CancelScope() as scope:
+            self._waiting[descriptor] = scope
+            if not self._looking:
+                self._looking = True
+                trio.lowlevel.spawn_system_task(self._look)
+            try:
+                return await ask()
+            finally:
+                del self._waiting[descriptor]
         raise Gone
-    return found.unwrap()
 
-
-async def _watch(sock: trio.socket.SocketType, waiting: trio.CancelScope) -> None:
-    try:
-        await trio.lowlevel.wait_readable(sock)  # `recv` would ask first, for what is never there
-        left = not await sock.recv(1, socket.MSG_PEEK)
-    except OSError:
-        left = True
-    if left:
-        waiting.cancel()
+    async def _look(self) -> None:
+        """Until nobody waits."""
+        while self._waiting:
+            await trio.sleep(LOOK_SECONDS)
+            who_left = select.poll()
+            for descriptor in self._waiting:
+                who_left.register(descriptor, select.POLLRDHUP)
+            for descriptor, events in who_left.poll(0):
+                if events & _LEFT:
+                    self._waiting[descriptor].cancel()
+        self._looking = False

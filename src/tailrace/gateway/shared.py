@@ -57,7 +57,7 @@ class Once(Generic[T]):
 
 class Fresh(Generic[T]):
     """An answer to a question that was put after `get` was called; all who came while one was under way share the
-    next."""
+    next, and have it one by one, a round of the event loop after each other: what a thousand do with it is work."""
 
     __slots__ = ("_answered", "_ask", "_asked", "_lock", "_outcome")
 
