@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from benchmarks.harness.child import Child, TooLate
-from benchmarks.harness.programs import program
+from benchmarks.harness.programs import LIMIT, program
 
 READY_SECONDS = 30.0
 
@@ -66,6 +66,14 @@ def limit(bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[Run
 
 
 @contextmanager
+def shape_alone(bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[Running]:
+    """The least a gateway of Tailrace's shape does (limit/shape.py): bare values by key, of the first of the topics."""
+    with Child([sys.executable, LIMIT / "shape.py", bootstrap, topics[0]]) as child:
+        port = child.wait_event("ready", READY_SECONDS)["port"]
+        yield Running(f"127.0.0.1:{port}", plain_access, child)
+
+
+@contextmanager
 def tailrace(bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[Running]:
     """`tailrace serve` in its defaults."""
     listen, admin = free_address(), free_address()
@@ -77,7 +85,7 @@ def tailrace(bootstrap: str, topics: tuple[str, ...], shape: Shape) -> Iterator[
 
 
 Starter = Callable[[str, tuple[str, ...], Shape], AbstractContextManager[Running]]
-GATEWAYS: dict[str, Starter] = {"tailrace": tailrace, "limit": limit}
+GATEWAYS: dict[str, Starter] = {"tailrace": tailrace, "limit": limit, "shape": shape_alone}
 
 
 def access(topic: str, shape: Shape) -> Access:

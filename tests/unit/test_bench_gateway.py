@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from benchmarks.harness.child import Child
-from benchmarks.harness.gateways import Shape, limit
+from benchmarks.harness.gateways import Shape, Starter, limit, shape_alone
 from benchmarks.harness.load import Producer, Report, Sink, Traffic
 from benchmarks.harness.programs import CannotCompile, program
 from confluent_kafka import Producer as Kafka
@@ -35,9 +35,9 @@ def mock() -> Iterator[str]:
     del kafka
 
 
-def delivered(mock: str, shape: Shape, connections: int, traffic: Traffic) -> Report:
+def delivered(mock: str, shape: Shape, connections: int, traffic: Traffic, start: Starter = limit) -> Report:
     with (
-        limit(mock, (TOPIC,), shape) as gateway,
+        start(mock, (TOPIC,), shape) as gateway,
         Sink(gateway.address, gateway.access(TOPIC, shape), connections) as sink,
     ):
         sink.expect(traffic.records // max(1, traffic.keys if traffic.per_key else 1))
@@ -52,8 +52,9 @@ def test_every_connection_gets_every_record(mock: str, shape: Shape) -> None:
     assert (report.records, report.flaws()) == (40_000, {})
 
 
-def test_keyed_connection_gets_its_key_only(mock: str) -> None:
-    report = delivered(mock, Shape.KEYED, 50, Traffic(2000, keys=50, per_key=True))
+@pytest.mark.parametrize("start", [limit, shape_alone])
+def test_keyed_connection_gets_its_key_only(mock: str, start: Starter) -> None:
+    report = delivered(mock, Shape.KEYED, 50, Traffic(2000, keys=50, per_key=True), start)
     assert (report.records, report.flaws()) == (2000, {})
 
 
