@@ -14,7 +14,7 @@ included files below, in the order in which each needs those above it.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
+from libc.errno cimport EAGAIN, EINTR, EIO, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -77,11 +77,25 @@ include "fanout_blocks.pxi"
 include "fanout_wires.pxi"
 include "fanout_cursors.pxi"
 include "fanout_serving.pxi"
+include "fanout_offers.pxi"
 include "fanout_records.pxi"
 include "fanout_line.pxi"
 include "fanout_tail.pxi"
 include "fanout_stretch.pxi"
 include "fanout_subscription.pxi"
+
+
+TOGETHER = together  # from how many on several sends are made in one system call, where the kernel has io_uring
+
+
+def send_together(least=None):
+    """Whether several sends are made in one system call here (io_uring). least: from how many on, from now on; the kernel is asked anew."""
+    global together
+    if least is not None:
+        together = least
+        ring_close()
+        ring.fd = UNTRIED
+    return ring.fd >= 0 or (ring.fd == UNTRIED and ring_open())
 
 
 def sent_bytes():

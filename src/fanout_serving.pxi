@@ -15,9 +15,14 @@ cdef inline size_t frame_of(const uint32_t* ends, size_t low, size_t high, size_
 
 
 cdef size_t offer_frames(Cursor* cursor, const char* data, const uint32_t* ends, size_t start, size_t stop) noexcept nogil:
-    """Offer whole frames start..stop in one send: the first frame not committed. A cut frame is committed, its rest copied out."""
+    """Offer whole frames start..stop in one send: the first frame not committed."""
     cdef size_t begin = ends[start - 1] if start else 0
-    cdef size_t took = wire_offer(cursor.wire, data + begin, ends[stop - 1] - begin)
+    return commit_frames(cursor, data, ends, start, stop, wire_offer(cursor.wire, data + begin, ends[stop - 1] - begin))
+
+
+cdef size_t commit_frames(Cursor* cursor, const char* data, const uint32_t* ends, size_t start, size_t stop, size_t took) noexcept nogil:
+    """So many bytes of frames start..stop were taken: the first frame not committed. A cut frame is committed, its rest copied out."""
+    cdef size_t begin = ends[start - 1] if start else 0
     cdef size_t at = begin + took, i = stop
     cursor.tail.sent_bytes += took
     if at < ends[stop - 1]:
@@ -205,11 +210,16 @@ cdef size_t serve_live(Cursor* cursor, int64_t upto, bint gathered) noexcept nog
             offered += serve_walk(cursor, GATHER)
     else:
         offered = serve_blocks(cursor, <size_t>-1 // 2)
+    go_on(cursor)
+    return offered
+
+
+cdef void go_on(Cursor* cursor) noexcept nogil:
+    """It has been offered what there is: behind when the kernel refused some of it, at rest after a round, live otherwise."""
     if cursor.state == S_LIVE and (cursor.wire.refused or cursor.wire.error):
         fall_behind(cursor)
     elif cursor.state == S_LIVE and had_round(cursor):
         rest(cursor)
-    return offered
 
 
 # ------------------------------------------------------------------------------------------------------------------------- passes
@@ -263,7 +273,7 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
     cdef int64_t upto = tail.end
     cdef Lane* lane
     cdef Cursor* cursor
-    cdef size_t i
+    cdef size_t i, offered
     cdef bint patched, gathered
     if not group.passing:
         pass_begin(tail, group)
@@ -276,6 +286,7 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
         patched = False
         while group.cursor_at < lane.pass_count:
             if budget[0] <= 0:
+                offers_send()
                 return False
             i = lane.start + group.cursor_at
             cursor = lane.cursors[i if i < lane.pass_count else i - lane.pass_count]
@@ -287,10 +298,12 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
             if gathered and not patched:
                 scratch_patch(tail, lane.slot)
                 patched = True
-            budget[0] -= serve_live(cursor, upto, gathered)
+            offered = offer_later(cursor) if group.kind == G_WHOLE else 0
+            budget[0] -= offered if offered else serve_live(cursor, upto, gathered)
             if group.kind == G_KEY and not gathered:  # it walked, which used the scratch
                 upto = gather_pending(tail, group)
                 patched = False
+        offers_send()
         group.lane_at += 1
         group.cursor_at = 0
     pass_finish(tail, group)

@@ -22,25 +22,36 @@ cdef bint rest_add(Wire* wire, const char* data, size_t size) noexcept nogil:
     return True
 
 
-cdef size_t wire_send(Wire* wire, const char* data, size_t size) noexcept nogil:
-    """Offer bytes to the kernel: how many it took. Less than all leaves `refused` or `error` set."""
-    global all_sent_bytes
+cdef ssize_t send_once(int fd, const char* data, size_t size) noexcept nogil:
+    """What the kernel took at once: bytes, or an errno below zero."""
     cdef ssize_t took
     while True:
-        took = c_send(wire.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        took = c_send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
         if took >= 0:
-            wire.sent_bytes += took
-            all_sent_bytes += took
-            if <size_t>took < size:
-                wire.refused = True
             return took
-        if errno == EINTR:
-            continue
-        if errno == EAGAIN or errno == ENOBUFS:
+        if errno != EINTR:
+            return -errno
+
+
+cdef size_t wire_took(Wire* wire, ssize_t took, size_t size) noexcept nogil:
+    """Of `size` bytes the kernel took so many (or an errno below zero). Less than all leaves `refused` or `error` set."""
+    global all_sent_bytes
+    if took >= 0:
+        wire.sent_bytes += took
+        all_sent_bytes += took
+        if <size_t>took < size:
             wire.refused = True
-        else:
-            wire.error = errno
-        return 0
+        return took
+    if took == -EAGAIN or took == -ENOBUFS:
+        wire.refused = True
+    else:
+        wire.error = -took
+    return 0
+
+
+cdef size_t wire_send(Wire* wire, const char* data, size_t size) noexcept nogil:
+    """Offer bytes to the kernel: how many it took."""
+    return wire_took(wire, send_once(wire.fd, data, size), size)
 
 
 cdef size_t wire_offer(Wire* wire, const char* data, size_t size) noexcept nogil:

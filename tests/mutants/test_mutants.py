@@ -26,6 +26,7 @@ sys.path[:0] = [{str(ROOT)!r}]
 from tailrace import _fanout
 from tests.unit.test_fanout_model import Fanout
 assert _fanout.__file__.startswith(sys.argv[1]), _fanout.__file__
+_fanout.send_together(1)
 class Watched(Fanout):
     @invariant()
     def it_moves(self):
@@ -127,6 +128,26 @@ MUTANTS = [
         "keys are not looked at",
         "if wants(cursor, block.key[i]) and not below_floor(cursor, p,",
         "if not below_floor(cursor, p,",
+    ),
+    Mutant(
+        "what was offered with others counts as taken",
+        "wire_took(cursor.wire, offer.took, offer_size(offer))",
+        "wire_took(cursor.wire, offer_size(offer), offer_size(offer))",
+    ),
+    Mutant(
+        "offers of one id wait for those of the next",
+        "        offers_send()\n        group.lane_at += 1\n",
+        "        group.lane_at += 1\n",
+    ),
+    Mutant(
+        "offers outlast the turn",
+        "                offers_send()\n                return False\n",
+        "                return False\n",
+    ),
+    Mutant(
+        "who is behind in blocks is offered the newest only",
+        "    if cursor.seq < block.first:\n        return 0\n",
+        "    if cursor.seq < block.first:\n        cursor.seq = block.first\n",
     ),
     Mutant("None is not a key", "found = self.groups.get(key)", "found = self.groups.get(key or b'')"),
     Mutant(

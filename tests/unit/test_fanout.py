@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -23,9 +24,17 @@ from tailrace import _fanout
 FORMATS = {"json": 0, "msgpack": 1, "value": 2}
 
 
-@pytest.fixture(params=[plain_fanout, _fanout], ids=["plain", "compiled"])
-def fanout(request: pytest.FixtureRequest) -> ModuleType:
-    return request.param
+NEVER, ALWAYS = 1 << 30, 1  # from how many sends on one system call makes them
+
+
+@pytest.fixture(
+    params=[(plain_fanout, NEVER), (_fanout, NEVER), (_fanout, ALWAYS)], ids=["plain", "compiled", "together"]
+)
+def fanout(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    module, least = request.param
+    _fanout.send_together(least)
+    yield module
+    _fanout.send_together(_fanout.TOGETHER)
 
 
 @pytest.fixture
@@ -608,3 +617,50 @@ def test_the_descriptor_is_the_callers(fanout, connect):
 def test_what_was_never_made_is_freed_too(fanout, kind):
     with pytest.raises(TypeError):
         getattr(fanout, kind)()
+
+
+# ---------------------------------------------------------------------------------------------- many in one system call
+
+
+def test_a_pass_over_hundreds_some_of_whom_are_slow_or_gone(fanout, connect):
+    """More than one system call takes; each kind is between others, so that what one is told is not another's."""
+    tail = fanout.Tail(1, [0])
+    clients = [connect(room=TINY if n % 7 == 3 else None) for n in range(600)]
+    for n, client in enumerate(clients):
+        fanout.Subscription(client.line, tail, 1 + n % 2)
+    gone = clients[5::50]
+    for client in gone:
+        client.far.close()
+    told = [payload(1, b"%d" % n * 1000) for n in range(5)]
+    for offset, text in enumerate(told):
+        tail.append(1, text, 0, offset, None)
+        serve(tail)
+    slow = [client for client in clients[3::7] if client not in gone]
+    assert {id(client) for client in tail.take_woken()} == {id(client) for client in (*slow, *gone)}
+    for n, client in enumerate(clients):
+        if client in gone:
+            assert client.line.flush(LOTS) == fanout.BROKEN
+            assert client.line.error == errno.EPIPE
+        else:
+            assert texts(client.drain(fanout)) == [payload(1, b"%d" % at * 1000, 1 + n % 2) for at in range(5)]
+
+
+@pytest.mark.skipif(not _fanout.send_together(), reason="the kernel has no io_uring for us")
+def test_who_may_not_use_the_ring_sends_all_the_same():
+    """It is its first user's: in another thread the kernel refuses, and each is sent to by itself."""
+    assert _fanout.send_together(ALWAYS)
+    clients = [Client(_fanout) for _ in range(20)]
+    tail = _fanout.Tail(2, [0])
+    for client in clients:
+        _fanout.Subscription(client.line, tail, 1)
+    told = feed(tail, 3)
+    thread = threading.Thread(target=serve, args=(tail,))
+    thread.start()
+    thread.join()
+    assert not _fanout.send_together()
+    told += feed(tail, 3)
+    serve(tail)
+    for client in clients:
+        assert texts(client.read()) == told
+        client.close()
+    assert _fanout.send_together(_fanout.TOGETHER)

@@ -301,12 +301,26 @@ class Fanout(RuleBasedStateMachine):
                 assert reader.subscription.state not in OPEN or reader.delivered == len(reader.wanted)
 
 
-TestFanout = Fanout.TestCase
-TestFanout.settings = settings(max_examples=200, stateful_step_count=50)
+class TestFanout(Fanout.TestCase):  # type: ignore[name-defined, misc]
+    """Each send for itself."""
+
+    settings = settings(max_examples=200, stateful_step_count=50)
+
+
+class TestFanoutTogether(TestFanout):
+    """All sends of a lane in one system call, be it one only."""
+
+    def setUp(self) -> None:
+        core.send_together(1)
+
+    def tearDown(self) -> None:
+        core.send_together(core.TOGETHER)
 
 
 @pytest.mark.slow
-def test_soak() -> None:
-    """TAILRACE_SOAK_RUNS: how many runs of 100 steps, at random."""
+@pytest.mark.parametrize("least", [core.TOGETHER, 1])
+def test_soak(least: int) -> None:
+    """TAILRACE_SOAK_RUNS: how many runs of 100 steps, at random. least: sends that one system call makes."""
     runs = int(os.environ.get("TAILRACE_SOAK_RUNS", "2000"))
+    core.send_together(least)
     run_state_machine_as_test(Fanout, settings=settings(max_examples=runs, stateful_step_count=100, derandomize=False))

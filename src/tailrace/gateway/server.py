@@ -33,6 +33,7 @@ import msgspec
 import structlog
 import trio
 
+from tailrace._fanout import send_together
 from tailrace.address import split_address
 from tailrace.config import Config, Listen
 from tailrace.disconnect import SHUTDOWN
@@ -145,7 +146,8 @@ async def serve(
         gateway.start_soon(_administer, routes_of(parts), admin, administering)
         addresses = Addresses(address_of(public), address_of(administering) if administering else None)
         if not inherited:  # else whoever bound them has said it
-            _log.info("listening", address=url_of(config.listen, addresses.public), admin=addresses.admin)
+            where = url_of(config.listen, addresses.public)
+            _log.info("listening", address=where, admin=addresses.admin, io_uring=send_together())
         task_status.started(addresses)
         manager.tell(READY, f"listening on {addresses.public}")
         gateway.start_soon(manager.watch)
