@@ -14,7 +14,7 @@ cdef class Line:
     def __cinit__(self, int fd, bint direct=True, owner=None):
         self.wire.fd = fd
         self.wire.direct = direct
-        self.wire.woken = self.wire.refused = False
+        self.wire.woken = self.wire.refused = self.wire.offered = False
         self.wire.error = self.wire.dropped = 0
         self.wire.rest = NULL
         self.wire.rest_at = self.wire.rest_end = self.wire.rest_room = 0

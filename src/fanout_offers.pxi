@@ -3,42 +3,55 @@
 # An offer is one send of shared frames to one connection. Those of a lane are put together and made by one io_uring_enter(), in their
 # order, in this thread and before it returns: MSG_DONTWAIT has refused at once what the kernel cannot take, as in send(). Where there is
 # no ring each is a send(), and nothing else is different: on Linux before 6.1, under a container's usual seccomp filter, with the sysctl
-# kernel.io_uring_disabled, in another thread than the one that opened it, and under valgrind, which counts for the gate.
+# kernel.io_uring_disabled, and in another thread than the one that opened it.
 
-cdef extern from "<linux/io_uring.h>" nogil:
-    struct io_sqring_offsets:
-        uint32_t tail
-        uint32_t ring_mask
-        uint32_t array
-    struct io_cqring_offsets:
-        uint32_t head
-        uint32_t tail
-        uint32_t ring_mask
-        uint32_t cqes
-    struct io_uring_params:
-        uint32_t sq_entries
-        uint32_t cq_entries
-        uint32_t flags
-        io_sqring_offsets sq_off
-        io_cqring_offsets cq_off
-    struct io_uring_sqe:
-        uint8_t opcode
-        int32_t fd
-        uint64_t addr
-        uint32_t len
-        uint32_t msg_flags
-        uint64_t user_data
-    struct io_uring_cqe:
-        uint64_t user_data
-        int32_t res
-    const int IORING_OP_SEND
-    const int64_t IORING_OFF_SQ_RING
-    const int64_t IORING_OFF_SQES
-    const int IORING_ENTER_GETEVENTS
+cdef struct SubmissionOffsets:   # io_uring_setup(2); the layouts by ourselves, since headers may be older than kernels
+    uint32_t head
+    uint32_t tail
+    uint32_t ring_mask
+    uint32_t ring_entries
+    uint32_t flags
+    uint32_t dropped
+    uint32_t array
+    uint32_t[3] reserved
 
-cdef extern from "<sys/syscall.h>" nogil:
-    const long SYS_io_uring_setup
-    const long SYS_io_uring_enter
+
+cdef struct CompletionOffsets:
+    uint32_t head
+    uint32_t tail
+    uint32_t ring_mask
+    uint32_t ring_entries
+    uint32_t overflow
+    uint32_t cqes
+    uint32_t[4] reserved
+
+
+cdef struct Parameters:
+    uint32_t sq_entries
+    uint32_t cq_entries
+    uint32_t flags
+    uint32_t[7] reserved
+    SubmissionOffsets sq_off
+    CompletionOffsets cq_off
+
+
+cdef struct Submission:
+    uint8_t opcode
+    uint8_t[3] flags
+    int32_t fd
+    uint64_t offset
+    uint64_t data
+    uint32_t size
+    uint32_t message_flags
+    uint64_t user_data
+    uint64_t[3] reserved
+
+
+cdef struct Completion:
+    uint64_t user_data
+    int32_t result
+    uint32_t flags
+
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* at, size_t size, int protection, int flags, int fd, int64_t offset)
@@ -54,9 +67,14 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     OFFERS = 256             # in one system call: some 0.8 ms
-    SUBMIT_ALL = 1 << 7      # flags of io_uring_setup(2), by number: headers are older than kernels
+    SUBMIT_ALL = 1 << 7      # flags of io_uring_setup(2)
     SINGLE_ISSUER = 1 << 12
     DEFER_TASKRUN = 1 << 13  # refused before 6.1
+    GET_EVENTS = 1           # of io_uring_enter(2)
+    OP_SEND = 26
+    AT_SQES = 0x10000000     # where of the descriptor the submissions are mapped
+    SYS_SETUP = 425          # on every architecture
+    SYS_ENTER = 426
     UNTRIED = -1
     NONE = -2
 
@@ -75,8 +93,8 @@ cdef struct Ring:
     int fd                   # UNTRIED: not asked for yet; NONE: not to be had
     char* rings
     size_t rings_size
-    io_uring_sqe* sqes
-    io_uring_cqe* cqes
+    Submission* sqes
+    Completion* cqes
     uint32_t* sq_tail
     uint32_t sq_mask
     uint32_t* cq_head
@@ -93,7 +111,7 @@ ring.fd = UNTRIED
 cdef void ring_close() noexcept nogil:
     """There is none from here on."""
     if ring.sqes != NULL:
-        munmap(ring.sqes, OFFERS * sizeof(io_uring_sqe))
+        munmap(ring.sqes, OFFERS * sizeof(Submission))
         ring.sqes = NULL
     if ring.rings != NULL:
         munmap(ring.rings, ring.rings_size)
@@ -109,20 +127,20 @@ cdef inline void* ring_map(size_t size, int64_t offset) noexcept nogil:
 
 
 cdef bint ring_open() noexcept nogil:
-    cdef io_uring_params asked
+    cdef Parameters asked
     cdef uint32_t* array
     cdef uint32_t i
     memset(&asked, 0, sizeof(asked))
     asked.flags = SUBMIT_ALL | SINGLE_ISSUER | DEFER_TASKRUN
-    ring.fd = syscall(SYS_io_uring_setup, <unsigned int>OFFERS, &asked)
+    ring.fd = syscall(SYS_SETUP, <unsigned int>OFFERS, &asked)
     if ring.fd < 0:
         ring.fd = NONE
         return False
     ring.rings_size = max(
-        asked.sq_off.array + asked.sq_entries * sizeof(uint32_t), asked.cq_off.cqes + asked.cq_entries * sizeof(io_uring_cqe)
+        asked.sq_off.array + asked.sq_entries * sizeof(uint32_t), asked.cq_off.cqes + asked.cq_entries * sizeof(Completion)
     )
-    ring.rings = <char*>ring_map(ring.rings_size, IORING_OFF_SQ_RING)
-    ring.sqes = <io_uring_sqe*>ring_map(OFFERS * sizeof(io_uring_sqe), IORING_OFF_SQES)
+    ring.rings = <char*>ring_map(ring.rings_size, 0)
+    ring.sqes = <Submission*>ring_map(OFFERS * sizeof(Submission), AT_SQES)
     if ring.rings == NULL or ring.sqes == NULL:
         ring_close()
         return False
@@ -131,13 +149,13 @@ cdef bint ring_open() noexcept nogil:
     ring.cq_head = <uint32_t*>(ring.rings + asked.cq_off.head)
     ring.cq_tail = <uint32_t*>(ring.rings + asked.cq_off.tail)
     ring.cq_mask = (<uint32_t*>(ring.rings + asked.cq_off.ring_mask))[0]
-    ring.cqes = <io_uring_cqe*>(ring.rings + asked.cq_off.cqes)
+    ring.cqes = <Completion*>(ring.rings + asked.cq_off.cqes)
     array = <uint32_t*>(ring.rings + asked.sq_off.array)
-    memset(ring.sqes, 0, OFFERS * sizeof(io_uring_sqe))
+    memset(ring.sqes, 0, OFFERS * sizeof(Submission))
     for i in range(OFFERS):
         array[i] = i
-        ring.sqes[i].opcode = IORING_OP_SEND
-        ring.sqes[i].msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
+        ring.sqes[i].opcode = OP_SEND
+        ring.sqes[i].message_flags = MSG_DONTWAIT | MSG_NOSIGNAL
     return True
 
 
@@ -152,29 +170,29 @@ cdef inline size_t offer_size(Offer* offer) noexcept nogil:
 cdef size_t ring_send() noexcept nogil:
     """All offers in one system call: how many were made. No memory barriers: the kernel's side runs within the call."""
     cdef uint32_t tail = ring.sq_tail[0], head
-    cdef io_uring_sqe* sqe
-    cdef io_uring_cqe* cqe
+    cdef Submission* sqe
+    cdef Completion* cqe
     cdef long made
     cdef size_t i
     for i in range(offers_count):
         sqe = &ring.sqes[tail & ring.sq_mask]
         sqe.fd = offers[i].cursor.wire.fd
-        sqe.addr = <uint64_t>offer_data(&offers[i])
-        sqe.len = <uint32_t>offer_size(&offers[i])
+        sqe.data = <uint64_t>offer_data(&offers[i])
+        sqe.size = <uint32_t>offer_size(&offers[i])
         sqe.user_data = i
         offers[i].took = -EIO  # should the kernel not tell: sent again it might arrive twice
         tail += 1
     ring.sq_tail[0] = tail
     while True:
         made = syscall(
-            SYS_io_uring_enter, ring.fd, <unsigned int>offers_count, <unsigned int>offers_count, IORING_ENTER_GETEVENTS, NULL, <size_t>0
+            SYS_ENTER, ring.fd, <unsigned int>offers_count, <unsigned int>offers_count, GET_EVENTS, NULL, <size_t>0
         )
         if made >= 0 or errno != EINTR:
             break
     head = ring.cq_head[0]
     while head != ring.cq_tail[0]:
         cqe = &ring.cqes[head & ring.cq_mask]
-        offers[cqe.user_data].took = cqe.res
+        offers[cqe.user_data].took = cqe.result
         head += 1
     ring.cq_head[0] = head
     if made != <long>offers_count:
@@ -201,6 +219,7 @@ cdef void offered(Offer* offer) noexcept nogil:
     """It has been made: how its cursor goes on."""
     cdef Cursor* cursor = offer.cursor
     cdef size_t took = wire_took(cursor.wire, offer.took, offer_size(offer))
+    cursor.wire.offered = False
     cursor.seq = offer.block.first + commit_frames(cursor, offer.block.data, offer.block.end, offer.start, offer.stop, took)
     go_on(cursor)
 
@@ -214,6 +233,9 @@ cdef size_t offer_later(Cursor* cursor) noexcept nogil:
     cdef Offer* offer
     if not cursor.wire.direct or cursor.wire.woken or cursor.wire.error or must_walk(cursor):
         return 0
+    if cursor.wire.offered:  # another one of its connection: should the kernel refuse some of that, this must wait
+        offers_send()
+        return 0
     block = tail.blocks[tail.blocks_end - 1]
     if cursor.seq < block.first:
         return 0
@@ -222,6 +244,7 @@ cdef size_t offer_later(Cursor* cursor) noexcept nogil:
     offer = &offers[offers_count]
     offer.cursor, offer.block, offer.start, offer.stop = cursor, block, start, block.count
     offers_count += 1
+    cursor.wire.offered = True
     if offers_count == OFFERS:
         offers_send()
     return block.used - frame_begin(block, start) + SEND_COST

@@ -24,6 +24,7 @@ cdef struct Wire:
     int fd
     bint direct              # False: bytes are taken by a writer (TLS), never sent from here
     bint woken               # a writer task is there, or has been asked for
+    bint offered             # with others, not yet made (offers)
     bint refused             # the kernel took less than it was offered
     int error                # errno of the failure that ended it
     char* rest               # committed bytes the kernel has not taken: what is left of a frame, then control frames

@@ -30,12 +30,13 @@ async def serve(groups: Groups, stream: trio.SocketStream) -> None:
     request = (await stream.receive_some()).decode()
     query = parse_qs(urlsplit(request.split()[1]).query)
     token = next(line for line in request.splitlines() if line.lower().startswith("sec-websocket-key:")).split()[1]
-    await stream.send_all(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + generate_accept_token(token.encode()) + b"\r\n\r\n"
-    )
     group, descriptor = groups[query["key"][0].encode()], stream.socket.fileno()
-    group.add(descriptor)
+    write(
+        descriptor,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + generate_accept_token(token.encode()) + b"\r\n\r\n",
+    )
+    group.add(descriptor)  # in the same step
     try:
         while await stream.receive_some():
             pass
@@ -53,6 +54,12 @@ def poll(consumer: Consumer, batches: HandOff[list[Message]]) -> None:
             batches.give(first + consumer.consume(MAX_RECORDS - 1, 0))
 
 
+def write(descriptor: int, data: bytes) -> None:
+    """All of it at once."""
+    if os.write(descriptor, data) < len(data):
+        raise BlockingIOError("the kernel took a part only")
+
+
 def frame(value: bytes) -> bytes:
     """Of up to 64 KiB."""
     length = bytes([len(value)]) if len(value) < 126 else b"\x7e" + len(value).to_bytes(2, "big")
@@ -66,7 +73,7 @@ async def fan_out(groups: Groups, batches: HandOff[list[Message]]) -> None:
             if record.error() is None:
                 framed = frame(record.value() or b"")
                 for descriptor in groups[record.key()]:
-                    os.write(descriptor, framed)
+                    write(descriptor, framed)
 
 
 async def main(bootstrap: str, topic: str) -> None:

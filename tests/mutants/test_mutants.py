@@ -134,6 +134,10 @@ MUTANTS = [
         "wire_took(cursor.wire, offer.took, offer_size(offer))",
         "wire_took(cursor.wire, offer_size(offer), offer_size(offer))",
     ),
+    Mutant("one offer has all results", "offers[cqe.user_data].took = cqe.result", "offers[0].took = cqe.result"),
+    Mutant(
+        "what was made together is sent again", "        if i >= made or offer.took == -EINTR:\n", "        if True:\n"
+    ),
     Mutant(
         "offers of one id wait for those of the next",
         "        offers_send()\n        group.lane_at += 1\n",

@@ -4,6 +4,7 @@ tests/integration/test_gateway_handshake.py."""
 import json
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -13,7 +14,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from tailrace.errors import CommandError, ErrorCode
 from tailrace.gateway import topics
+from tailrace.gateway.admission import Newcomer
 from tailrace.gateway.away import WORDS
+from tailrace.http.refusal import NOT_FOUND, Refused
 from tailrace.websocket.outlet import Outlet
 
 
@@ -130,12 +133,37 @@ async def test_who_leaves_while_kafka_is_asked() -> None:
 
 
 async def test_kafka_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "START_SECONDS", 0.05)
     async with house(orders=[0]) as place, place.visit("/topics/orders"):
+        monkeypatch.setattr(topics, "START_SECONDS", 0.05)
         with place.kafka.hold():
             assert await refused(place, "/topics/orders") == (503, "kafka_unavailable")
             assert place.kafka.questions.count("describe") == 1
         assert place.users("orders") == 1
+
+
+async def test_who_has_waited_for_a_snapshot_takes_a_turn_before_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have it in the same moment. Who is ended while waiting for the turn gives it back."""
+    start, turns, released = topics.Topics.start, [], []
+
+    class Lease:
+        def release(self) -> None:
+            released.append(self)
+
+    async def with_snapshot(*asked: Any) -> topics.Start:
+        return msgspec.structs.replace(await start(*asked), snapshot=Lease())
+
+    async def turn(newcomer: Newcomer) -> None:
+        turns.append(newcomer)
+        if len(turns) == 2:
+            raise Refused(NOT_FOUND)
+
+    monkeypatch.setattr(topics.Topics, "start", with_snapshot)
+    monkeypatch.setattr(Newcomer, "turn", turn)
+    async with house(orders=[0]) as place:
+        assert await refused(place, "/topics/orders") == (404, "not_found")
+        assert len(turns) == 2
+        assert len(released) == 1
+        assert place.users("orders") == 0
 
 
 async def test_many_who_ask_at_once_share_the_questions() -> None:

@@ -319,8 +319,9 @@ class TestFanoutTogether(TestFanout):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [core.TOGETHER, 1])
-def test_soak(least: int) -> None:
+def test_soak(least: int, request: pytest.FixtureRequest) -> None:
     """TAILRACE_SOAK_RUNS: how many runs of 100 steps, at random. least: sends that one system call makes."""
     runs = int(os.environ.get("TAILRACE_SOAK_RUNS", "2000"))
     core.send_together(least)
+    request.addfinalizer(lambda: core.send_together(core.TOGETHER))
     run_state_machine_as_test(Fanout, settings=settings(max_examples=runs, stateful_step_count=100, derandomize=False))

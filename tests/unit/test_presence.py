@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tailrace.gateway import presence
 from tailrace.gateway.presence import LOOK_SECONDS, Gone, Presence
 
 
@@ -37,7 +38,8 @@ async def test_what_it_raises_comes_without_a_group() -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_who_leaves_is_not_waited_for(reset: bool, autojump_clock: MockClock) -> None:
+async def test_who_leaves_is_not_waited_for(reset: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 0.01)
     listener = socket.create_server(("127.0.0.1", 0))
     far = socket.create_connection(listener.getsockname())
     near = trio.socket.from_stdlib_socket(listener.accept()[0])
@@ -69,13 +71,13 @@ async def test_what_comes_meanwhile_is_left_to_be_read(autojump_clock: MockClock
 
 
 async def test_all_who_wait_are_looked_at_by_one_task_that_ends_with_them(autojump_clock: MockClock) -> None:
-    presence, tasks = Presence(), trio.lowlevel.current_statistics().tasks_living
+    of_all, tasks = Presence(), trio.lowlevel.current_statistics().tasks_living
     pairs = [trio.socket.socketpair() for _ in range(3)]
     told: list[int] = []
 
     async def wait(number: int) -> None:
         try:
-            await presence.meanwhile(pairs[number][0], forever)
+            await of_all.meanwhile(pairs[number][0], forever)
         except Gone:
             told.append(number)
 

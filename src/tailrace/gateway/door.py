@@ -193,7 +193,7 @@ class Door:
         try:
             principal = await self._identify(stream, head, asked, newcomer)
             request = self._permitted(request, principal)
-            start = await self._presence.meanwhile(stream.socket, partial(self._start, request))
+            start = await self._presence.meanwhile(stream.socket, partial(self._start, request, newcomer))
             client = StreamClient(request, start, self._topics, self.gate, principal)
         except Unwelcome as unwelcome:
             client = dismissed(unwelcome, head, None if request.format is Format.VALUE else JSON_CODEC)
@@ -237,9 +237,9 @@ class Door:
         except CommandError as error:
             raise Refused(refusal_for(error.code, error.message)) from None
 
-    async def _start(self, request: StreamRequest) -> Start:
+    async def _start(self, request: StreamRequest, newcomer: Newcomer) -> Start:
         try:
-            return await self._topics.start(request.topic, request.from_, format_of(request))
+            start = await self._topics.start(request.topic, request.from_, format_of(request))
         except CommandError as error:
             raise turned_away(error) from None
         except UnknownTopic as error:
@@ -247,6 +247,13 @@ class Door:
         except KafkaUnavailable as error:
             told = self._topics.away.told(request.topic, error)
             raise Refused(refusal_for(ErrorCode.KAFKA_UNAVAILABLE, told).after(RETRY_SECONDS)) from None
+        if start.snapshot is not None:
+            try:
+                await newcomer.turn()  # all who waited for it have it in the same moment
+            except BaseException:
+                self._topics.give_up(start)
+                raise
+        return start
 
     def _conversation(self, stream: Accepted, visit: "Visit", newcomer: Newcomer) -> Awaitable[Connection]:
         """To be awaited by the caller: one coroutine less that an idle connection keeps."""
