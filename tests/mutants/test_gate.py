@@ -26,7 +26,7 @@ SLOWER = '''cdef extern from *:
     """
     #include <sys/socket.h>
     static volatile int spent;
-    static ssize_t slower_send(int fd, const void *data, size_t size, int flags)
+    __attribute__((noinline)) static ssize_t slower_send(int fd, const void *data, size_t size, int flags)
     {
         for (int i = 0; i < 6; i++)
             spent++;
