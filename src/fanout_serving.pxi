@@ -303,7 +303,8 @@ cdef bint pass_step(Tail_* tail, Group_* group, int64_t* budget) noexcept nogil:
             if group.kind == G_KEY and not gathered:  # it walked, which used the scratch
                 upto = gather_pending(tail, group)
                 patched = False
-        offers_send()
+        if offers_count:  # none of one key's subscribers
+            offers_send()
         group.lane_at += 1
         group.cursor_at = 0
     pass_finish(tail, group)

@@ -140,8 +140,8 @@ MUTANTS = [
     ),
     Mutant(
         "offers of one id wait for those of the next",
-        "        offers_send()\n        group.lane_at += 1\n",
-        "        group.lane_at += 1\n",
+        "            offers_send()\n        group.lane_at += 1\n",
+        "            pass\n        group.lane_at += 1\n",
     ),
     Mutant(
         "offers outlast the turn",
